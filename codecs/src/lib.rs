@@ -1,0 +1,16 @@
+//! Bytes and text to typed values and back.
+//!
+//! Owns: records, JSON, regular expressions, times, parsers, multi-line rules, configuration text.
+//! Never: does I/O, reads a clock, starts a thread, panics on any input.
+
+pub mod accessor;
+pub mod conf;
+pub mod json;
+pub mod lines;
+pub mod multiline;
+pub mod parsers;
+pub mod record;
+pub mod regex;
+pub mod time;
+
+pub use bumpalo::Bump;

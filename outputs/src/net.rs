@@ -1,0 +1,1 @@
+//! Network options common to all outputs.

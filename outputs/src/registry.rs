@@ -1,0 +1,11 @@
+//! Every output there is, in documentation order.
+
+use crate::Plugin;
+
+/// The outputs. Adding one is its file and one line here.
+pub static OUTPUTS: &[&dyn Plugin] = &[];
+
+/// The output of this name, in any case.
+pub fn find(name: &str) -> Option<&'static dyn Plugin> {
+    OUTPUTS.iter().copied().find(|p| p.name().eq_ignore_ascii_case(name))
+}
