@@ -1,1 +1,3 @@
-fn main(){}
+//! The binary `ripsaw`.
+
+fn main() {}

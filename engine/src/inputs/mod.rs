@@ -1,1 +1,94 @@
 //! Inputs: what reads or listens. Each hands whole blocks to the shards and never looks inside a record.
+//!
+//! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
+//! ask of the engine is in [`InputContext`].
+
+use crate::decode::Decoder;
+use crate::job::{Block, Position, SourceInfo};
+use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::multiline::Multiline;
+use codecs::parsers::Parser;
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// An input plugin: its name, its options, and how to make an instance.
+pub trait Plugin: Sync {
+    /// Name as in `Name tail`.
+    fn name(&self) -> &'static str;
+    /// One sentence and more, for `--help`.
+    fn about(&self) -> &'static str;
+    /// Its option tables.
+    fn tables(&self) -> Vec<&'static [OptionSpec]>;
+    /// Reads the section and compiles it; touches no file. Reports all that is wrong and returns `None` when an
+    /// error was among it.
+    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured>;
+}
+
+/// What an input may know of the rest while it is configured.
+pub struct Context<'c> {
+    /// `tail.0`, or its alias: how messages name it.
+    pub name: &'c str,
+    /// `Tag` as configured, or the name (`tail.0`) where it is not.
+    pub tag: &'c str,
+    /// Parsers by name.
+    pub parsers: &'c HashMap<String, Arc<Parser>>,
+    /// Multi-line parsers by name, the built-in ones included.
+    pub multiline: &'c HashMap<String, Arc<Multiline>>,
+}
+
+/// A configured input.
+pub struct Configured {
+    /// What runs.
+    pub input: Box<dyn Input>,
+    /// How its blocks become records, on the workers.
+    pub decoder: Arc<dyn Decoder>,
+    /// Tags that its records can have, as far as they are known before it runs: exact tags, or patterns with `*`.
+    /// Used to warn of a filter or output that nothing reaches.
+    pub tags: Vec<String>,
+    /// What dry-run says of it beyond its options (no `DB`: what a restart loses, …).
+    pub notes: Vec<String>,
+}
+
+/// Runs until it has nothing more to read or is told to stop.
+pub trait Input: Send {
+    /// Called once, on a thread of its own.
+    fn run(self: Box<Self>, context: InputContext);
+}
+
+/// A source that an input opened; dropping it closes the source: what is pending in it is flushed.
+pub type Source = Arc<crate::shards::Source>;
+
+/// What an input may ask of the engine. All calls are cheap and none blocks.
+pub trait Engine: Send + Sync {
+    /// Opens a source.
+    fn open(&self, info: SourceInfo) -> Source;
+    /// Hands a block on; records of one source leave in the order of these calls. `end` is the position behind the
+    /// block's last byte: it is committed when all of the block's records are accepted.
+    fn submit(&self, source: &Source, block: Block, end: Position);
+    /// No more lines will come from this source: what is pending in it (a multi-line group) is flushed.
+    fn close(&self, source: &Source);
+    /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,
+    /// read nothing and wait for `wake_fd`. Submitting the block passes the charge on; [`Engine::release`] gives it back.
+    fn admit(&self, bytes: usize) -> bool;
+    /// Gives back what `admit` took and no block was submitted for.
+    fn release(&self, bytes: usize);
+    /// A buffer of this capacity from the pool, its length 0.
+    fn buffer(&self, capacity: usize) -> Vec<u8>;
+    /// Gives a buffer back that was not submitted.
+    fn recycle(&self, buffer: Vec<u8>);
+    /// An eventfd that becomes readable when `admit` may succeed again, when blocks were committed, and at shutdown; the
+    /// input reads it empty.
+    fn wake_fd(&self) -> BorrowedFd<'_>;
+    /// True when the input is to stop: submit what is whole, commit what is delivered, return.
+    fn stopping(&self) -> bool;
+    /// Counters of this input.
+    fn metrics(&self) -> &crate::metrics::InputMetrics;
+    /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all have, the program ends.
+    fn finished(&self);
+    /// Ends the program with this exit code after flushing, telling why.
+    fn fail(&self, message: String);
+}
+
+/// The engine as one input sees it.
+pub type InputContext = Arc<dyn Engine>;

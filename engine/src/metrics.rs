@@ -1,0 +1,32 @@
+//! Counters of the engine.
+
+use std::sync::atomic::AtomicU64;
+
+/// Counters of one input.
+#[derive(Debug, Default)]
+pub struct InputMetrics {
+    /// Records made from it.
+    pub records: AtomicU64,
+    /// Bytes read into records.
+    pub bytes: AtomicU64,
+    /// Files being read now (gauge).
+    pub files_open: AtomicU64,
+    /// Files opened so far (`fluentbit_input_files_opened_total`).
+    pub files_opened: AtomicU64,
+    /// Files closed so far.
+    pub files_closed: AtomicU64,
+    /// Rotations seen.
+    pub files_rotated: AtomicU64,
+    /// Lines skipped because they were too long.
+    pub long_lines_skipped: AtomicU64,
+    /// Lines cut because they were too long.
+    pub long_lines_truncated: AtomicU64,
+    /// Bytes that were destroyed before they could be read (a rotation, a truncation).
+    pub bytes_lost: AtomicU64,
+    /// Files or directories that could not be opened or read.
+    pub read_errors: AtomicU64,
+    /// Bytes that are written but not read, over all files (gauge).
+    pub lag_bytes: AtomicU64,
+    /// 1 while the input waits for memory (gauge).
+    pub paused: AtomicU64,
+}
