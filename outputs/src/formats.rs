@@ -243,3 +243,15 @@ pub fn print_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.push(b'"');
 }
+
+/// Appends one JSON array with the records of all segments; each segment holds its records with commas between.
+pub fn join_array(out: &mut Vec<u8>, segments: &[crate::segment::Segment]) {
+    out.push(b'[');
+    for (at, segment) in segments.iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&segment.bytes);
+    }
+    out.push(b']');
+}

@@ -9,6 +9,8 @@ pub mod net;
 pub mod null;
 pub mod registry;
 pub mod segment;
+pub mod stdout;
+pub mod tls;
 
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
