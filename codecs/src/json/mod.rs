@@ -28,7 +28,12 @@ pub enum Escape {
 
 /// Parses one JSON object (white space around it is allowed) and appends its fields.
 /// On an error `fields` is as it was.
-pub fn parse_object<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch, fields: &mut Fields<'a>) -> Result<(), Invalid> {
+pub fn parse_object<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+    fields: &mut Fields<'a>,
+) -> Result<(), Invalid> {
     let _ = (text, arena, scratch, fields);
     Err(Invalid { at: 0 })
 }
@@ -40,7 +45,11 @@ pub fn parse_value<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) -
 }
 
 /// The first JSON value of a stream and how many bytes it took, or `None` when the text ends before it does.
-pub fn parse_prefix<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) -> Result<Option<(Value<'a>, usize)>, Invalid> {
+pub fn parse_prefix<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+) -> Result<Option<(Value<'a>, usize)>, Invalid> {
     let _ = (text, arena, scratch);
     Err(Invalid { at: 0 })
 }
