@@ -5,7 +5,7 @@
 
 use crate::config::routing::Matcher;
 use crate::filters::Filter;
-use crate::metrics::{FilterMetrics, InputMetrics, OutputMetrics};
+use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::queue::Lanes;
 use outputs::Output;
 use std::collections::HashMap;
@@ -31,10 +31,8 @@ pub struct OutputInstance {
     pub matcher: Matcher,
     /// What it does.
     pub output: Arc<dyn Output>,
-    /// Where its segments go.
+    /// Where its segments go; they hold its counters.
     pub lanes: Lanes,
-    /// Its counters.
-    pub metrics: Arc<OutputMetrics>,
 }
 
 /// What one tag meets, as indexes into [`Pipeline`].

@@ -307,6 +307,7 @@ impl Source {
                 }
             }
         }
+        self.input.job_decoded();
         ticket.close(true);
     }
 
@@ -420,7 +421,7 @@ impl<'j> JobRun<'j> {
             if instance.output.encode(&self.route.tag, &record, self.arena, segment) {
                 segment.records += 1;
             } else {
-                instance.metrics.drop_records("cannot_encode", 1);
+                instance.lanes.metrics().drop_records("cannot_encode", 1);
             }
         }
     }
