@@ -128,7 +128,7 @@ impl Decoder for LineDecoder {
                         let mark = mark(Position { offset, ..position });
                         let (now, arena) = (job.now, job.arena());
                         let mut ready = bumpalo::collections::Vec::new_in(arena);
-                        chain.line(&mut state.multiline, line, mark, now, arena, job.parsing, &mut |record| ready.push(record));
+                        chain.line(&mut state.multiline, line, now, mark, arena, job.grouping, &mut |record| ready.push(record));
                         for mut record in ready {
                             self.origin(offset, source, &mut record.fields);
                             job.emit(record);

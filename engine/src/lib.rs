@@ -2,7 +2,6 @@
 
 pub mod app;
 pub mod budget;
-pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decode;
@@ -10,7 +9,6 @@ pub mod filters;
 pub mod health;
 pub mod http_server;
 pub mod inputs;
-pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;

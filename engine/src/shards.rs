@@ -247,6 +247,7 @@ impl Source {
             let mut run = JobRun {
                 arena: &worker.arena,
                 parsing: &mut worker.parsing,
+                grouping: &mut worker.grouping,
                 now,
                 counters,
                 pipeline: &self.input.pipeline,
@@ -357,6 +358,7 @@ pub fn now() -> Timestamp {
 struct Worker {
     arena: Bump,
     parsing: codecs::parsers::Scratch,
+    grouping: codecs::multiline::Scratch,
 }
 
 thread_local! {
@@ -368,6 +370,8 @@ pub struct JobRun<'j> {
     arena: &'j Bump,
     /// Scratch space of the worker for the parsers.
     pub parsing: &'j mut codecs::parsers::Scratch,
+    /// Scratch space of the worker for multi-line rules.
+    pub grouping: &'j mut codecs::multiline::Scratch,
     /// When the job began: the time of records that have none.
     pub now: Timestamp,
     counters: &'j mut JobCounters,

@@ -2,6 +2,8 @@
 //!
 //! Owns: the trait, the registry. Never: keeps a record, allocates per record outside the job's arena.
 
+pub mod registry;
+
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
 use codecs::parsers::Parser;
