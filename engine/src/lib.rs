@@ -6,4 +6,5 @@ pub mod inputs;
 pub mod job;
 pub mod log;
 pub mod metrics;
+pub mod random;
 pub mod shards;
