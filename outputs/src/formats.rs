@@ -245,9 +245,9 @@ pub fn print_text(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends one JSON array with the records of all segments; each segment holds its records with commas between.
-pub fn join_array(out: &mut Vec<u8>, segments: &[crate::segment::Segment]) {
+pub fn join_array<'s>(out: &mut Vec<u8>, segments: impl IntoIterator<Item = &'s crate::segment::Segment>) {
     out.push(b'[');
-    for (at, segment) in segments.iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
+    for (at, segment) in segments.into_iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
         if at > 0 {
             out.push(b',');
         }
