@@ -1,5 +1,6 @@
 //! Everything that schedules, reads or listens; the binary is a thin caller of this.
 
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod filters;
