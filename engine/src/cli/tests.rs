@@ -29,25 +29,25 @@ fn flags_become_sections() {
             "service{flush=0.2} input{name=dummy dummy={\"x\":1} samples=2} output{name=stdout format=json_lines}",
         ),
         (
-            "--input=dummy --prop=Dummy={\"long\":true} --output stdout --flush=0.2".to_owned(),
+            "--input=dummy --prop=Dummy={\"long\":true} --output stdout --flush=0.2",
             "service{flush=0.2} input{name=dummy dummy={\"long\":true}} output{name=stdout}",
         ),
         (
-            "-i dummy -t a -F modify -m a -p add=k~v -o stdout -m *".to_owned(),
+            "-i dummy -t a -F modify -m a -p add=k~v -o stdout -m *",
             "input{name=dummy tag=a} filter{name=modify match=a add=k v} output{name=stdout match=*}",
         ),
         (
-            "-idummy -ostdout -f5 -dHP 2021".to_owned(),
+            "-idummy -ostdout -f5 -dHP 2021",
             "service{flush=5 daemon=on http_server=on http_port=2021} input{name=dummy} output{name=stdout}",
         ),
-        ("-i a -p x=y=z -e lib.so -p w=".to_owned(), "input{name=a x=y=z w=} plugins{path=lib.so}"),
+        ("-i a -p x=y=z -e lib.so -p w=", "input{name=a x=y=z w=} plugins{path=lib.so}"),
         (
-            "-R p.conf -l log -b /s -L :: -Y -W --enable-fips -s 1".to_owned(),
+            "-R p.conf -l log -b /s -L :: -Y -W --enable-fips -s 1",
             "service{parsers_file=p.conf log_file=log storage.path=/s http_listen=:: hot_reload=on hot_reload.ensure_thread_safety=off security.fips_mode=on coro_stack_size=1}",
         ),
-        ("--conf x --dry -- -i ignored".to_owned(), ""),
+        ("--conf x --dry -- -i ignored", ""),
     ] {
-        let (cli, found) = run(&words);
+        let (cli, found) = run(words);
         let cli = cli.expect("good flags");
         assert_eq!(shape(&cli), want, "{words}");
         assert!(found.list.is_empty(), "{words}: {:?}", found.list);
