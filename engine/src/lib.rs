@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod budget;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decode;
