@@ -3,7 +3,10 @@
 pub mod decode;
 pub mod filters;
 pub mod inputs;
+pub mod io;
 pub mod job;
 pub mod log;
 pub mod metrics;
 pub mod shards;
+#[cfg(test)]
+mod testing;
