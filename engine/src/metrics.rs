@@ -1,6 +1,9 @@
 //! Counters of the engine.
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 /// Counters of one input.
 #[derive(Debug, Default)]
@@ -29,4 +32,17 @@ pub struct InputMetrics {
     pub lag_bytes: AtomicU64,
     /// 1 while the input waits for memory (gauge).
     pub paused: AtomicU64,
+    /// Failed writes of the offset `DB` (they are tried again).
+    pub database_errors: AtomicU64,
+    /// Files that are behind, by path; a file that is read to its end is not in it.
+    pub files: Mutex<HashMap<Arc<str>, FileLag>>,
+}
+
+/// How far the reading of a file is behind its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileLag {
+    /// Bytes that are written but not read.
+    pub bytes: u64,
+    /// Since when it has not been read to its end.
+    pub since: SystemTime,
 }

@@ -3,6 +3,8 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod tail;
+
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
 use codecs::conf::{Diagnostics, OptionSpec, Section};
@@ -82,6 +84,9 @@ pub trait Engine: Send + Sync {
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// True when the input is to stop: submit what is whole, commit what is delivered, return.
     fn stopping(&self) -> bool;
+    /// True when all that was submitted is committed, or the time that the engine grants for it (`Grace`) is over. Asked
+    /// after [`Engine::stopping`] turned true; `wake_fd` tells when the answer may have changed.
+    fn drained(&self) -> bool;
     /// Counters of this input.
     fn metrics(&self) -> &crate::metrics::InputMetrics;
     /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all have, the program ends.
