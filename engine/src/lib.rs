@@ -10,6 +10,7 @@ pub mod filters;
 pub mod health;
 pub mod http_server;
 pub mod inputs;
+pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;
@@ -22,3 +23,5 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;
