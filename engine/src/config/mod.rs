@@ -3,7 +3,6 @@
 //! Owns: files and command line to one [`Config`], `Parsers_File`, what may stand where. Never: knows a plugin.
 //! Invariant: whatever is wrong is reported with its place, all of it in one run.
 
-pub mod budget;
 pub mod common;
 pub mod disk;
 pub mod routing;
