@@ -250,3 +250,6 @@ impl Output for Http {
         }]
     }
 }
+
+#[cfg(test)]
+mod tests;
