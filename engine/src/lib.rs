@@ -19,6 +19,9 @@ pub mod monitor;
 pub mod pipeline;
 pub mod plan;
 pub mod queue;
+pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;
