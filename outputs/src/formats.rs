@@ -119,7 +119,7 @@ pub fn write_date(out: &mut Vec<u8>, time: Timestamp, format: DateFormat) {
 fn write_double(out: &mut Vec<u8>, time: Timestamp) {
     // Up to 2^33 seconds doubles are less than 2 microseconds apart, so that the digits of a microsecond are the
     // shortest form themselves; below a microsecond the double decides.
-    if (0..1 << 33).contains(&time.secs) && time.nanos % 1000 == 0 {
+    if (0..1 << 33).contains(&time.secs) && time.nanos.is_multiple_of(1000) {
         out.extend_from_slice(itoa::Buffer::new().format(time.secs).as_bytes());
         out.push(b'.');
         let start = out.len();
@@ -185,7 +185,7 @@ pub fn write_seconds_nanos(out: &mut Vec<u8>, time: Timestamp) {
 
 /// Appends `1700000000.123000`, the time as a double with six digits.
 pub fn write_seconds_micros(out: &mut Vec<u8>, time: Timestamp) {
-    if (0..1 << 33).contains(&time.secs) && time.nanos % 1000 == 0 {
+    if (0..1 << 33).contains(&time.secs) && time.nanos.is_multiple_of(1000) {
         out.extend_from_slice(itoa::Buffer::new().format(time.secs).as_bytes());
         out.push(b'.');
         push_padded(out, time.nanos / 1000, 6);

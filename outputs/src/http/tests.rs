@@ -52,7 +52,7 @@ impl Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (seen, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let replies = Arc::new(Mutex::new(replies.to_vec().into_iter()));
+        let replies = Arc::new(Mutex::new(Vec::from(replies).into_iter()));
         let server = Server { port, seen: seen.clone(), connections: connections.clone() };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
