@@ -10,6 +10,8 @@ pub mod filters;
 pub mod health;
 pub mod http_server;
 pub mod inputs;
+pub mod io;
+pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;
@@ -22,3 +24,7 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod testing;

@@ -127,3 +127,10 @@ fn a_plugins_options_are_laid_out() {
     assert!(all.starts_with("{\"fluent-bit\":{\"version\":\"5.1.1\",\"schema_version\":\"1\",\"os\":\"linux\"},\"customs\":[],\"inputs\":[{\"type\":\"input\",\"name\":\"tail\",\"description\":\"Tail files\",\"properties\":{\"global_options\":[{\"name\":\"name\","), "{all}");
     assert_eq!(all.matches('{').count(), all.matches('}').count());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_words_panic(words in proptest::collection::vec("(-{0,2}[a-zA-Z]{0,3}(=\\PC{0,3})?|\\PC{0,4})", 0..8)) {
+        let _ = parse(words, &mut Diagnostics::default());
+    }
+}
