@@ -67,7 +67,8 @@ impl Condition {
         if let Test::Exists(key) | Test::ValueEquals(key, _) | Test::ValueMatches(key, _) = &self.test
             && key.ends_in_array()
         {
-            let message = format!("{owner}: a condition never finds an element of an array, as in Fluent Bit");
+            let message =
+                format!("{owner}: a condition never finds an element of an array, as in Fluent Bit");
             diagnostics.warning(&entry.value_span, message);
         }
     }
@@ -75,13 +76,13 @@ impl Condition {
     /// Whether it holds of the record with these fields.
     pub(super) fn holds<'a>(&self, fields: &[Field<'a>], arena: &'a Bump) -> bool {
         let found = match &self.test {
-            Test::Exists(key) => find(key, fields, arena).is_some(),
+            Test::Exists(key) => key.get_keyed(fields, arena).is_some(),
             Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes)),
-            Test::ValueEquals(key, wanted) => match find(key, fields, arena) {
+            Test::ValueEquals(key, wanted) => match key.get_keyed(fields, arena) {
                 Some(value) => value.as_text() == Some(wanted),
                 None => return false,
             },
-            Test::ValueMatches(key, pattern) => match find(key, fields, arena) {
+            Test::ValueMatches(key, pattern) => match key.get_keyed(fields, arena) {
                 Some(value) => fits(&value, pattern),
                 None => return false,
             },
@@ -91,11 +92,6 @@ impl Condition {
         };
         found != self.not
     }
-}
-
-/// The value of the key. Elements of arrays are not found, as in Fluent Bit: they have no key of their own there.
-fn find<'a>(key: &Accessor, fields: &[Field<'a>], arena: &'a Bump) -> Option<Value<'a>> {
-    if key.ends_in_array() { None } else { key.get(fields, arena) }
 }
 
 /// Strings fit as they are, booleans as `true` and `false`, nothing else does.
