@@ -1,9 +1,10 @@
 //! Conditions of `modify`: when its rules are applied.
 
+use super::FilterContext;
 use super::pattern::Pattern;
-use codecs::Bump;
 use codecs::accessor::Accessor;
 use codecs::conf::{Diagnostics, Entry};
+use codecs::parsers::Scratch;
 use codecs::record::{Field, Value};
 
 /// What must hold of a record.
@@ -74,20 +75,21 @@ impl Condition {
     }
 
     /// Whether it holds of the record with these fields.
-    pub(super) fn holds<'a>(&self, fields: &[Field<'a>], arena: &'a Bump) -> bool {
+    pub(super) fn holds<'a>(&self, fields: &[Field<'a>], context: &mut FilterContext<'a, '_>) -> bool {
+        let scratch = &mut *context.parsing;
         let found = match &self.test {
-            Test::Exists(key) => key.get_keyed(fields, arena).is_some(),
-            Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes)),
-            Test::ValueEquals(key, wanted) => match key.get_keyed(fields, arena) {
+            Test::Exists(key) => key.get_keyed(fields, context.arena).is_some(),
+            Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes, scratch)),
+            Test::ValueEquals(key, wanted) => match key.get_keyed(fields, context.arena) {
                 Some(value) => value.as_text() == Some(wanted),
                 None => return false,
             },
-            Test::ValueMatches(key, pattern) => match key.get_keyed(fields, arena) {
-                Some(value) => fits(&value, pattern),
+            Test::ValueMatches(key, pattern) => match key.get_keyed(fields, context.arena) {
+                Some(value) => fits(&value, pattern, scratch),
                 None => return false,
             },
             Test::Values(keys, values) => {
-                fields.iter().filter(|f| keys.is_match(f.key.bytes)).all(|f| fits(&f.value, values))
+                fields.iter().all(|f| !keys.is_match(f.key.bytes, scratch) || fits(&f.value, values, scratch))
             }
         };
         found != self.not
@@ -95,11 +97,11 @@ impl Condition {
 }
 
 /// Strings fit as they are, booleans as `true` and `false`, nothing else does.
-fn fits(value: &Value<'_>, pattern: &Pattern) -> bool {
+fn fits(value: &Value<'_>, pattern: &Pattern, scratch: &mut Scratch) -> bool {
     match value {
-        Value::Text(text) => pattern.is_match(text.bytes),
-        Value::Bool(true) => pattern.is_match(b"true"),
-        Value::Bool(false) => pattern.is_match(b"false"),
+        Value::Text(text) => pattern.is_match(text.bytes, scratch),
+        Value::Bool(true) => pattern.is_match(b"true", scratch),
+        Value::Bool(false) => pattern.is_match(b"false", scratch),
         _ => false,
     }
 }
