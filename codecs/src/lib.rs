@@ -11,6 +11,7 @@ pub mod multiline;
 pub mod parsers;
 pub mod record;
 pub mod regex;
+pub mod simd;
 pub mod time;
 
 pub use bumpalo::Bump;
