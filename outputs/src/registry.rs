@@ -3,7 +3,7 @@
 use crate::Plugin;
 
 /// The outputs. Adding one is its file and one line here.
-pub static OUTPUTS: &[&dyn Plugin] = &[];
+pub static OUTPUTS: &[&dyn Plugin] = &[&crate::cloudwatch_logs::CloudwatchLogs];
 
 /// The output of this name, in any case.
 pub fn find(name: &str) -> Option<&'static dyn Plugin> {

@@ -69,28 +69,44 @@ where
 }
 
 /// An answer with an error in it.
-fn answered(code: &str, status: u16, reason: String, action: &str, resource: &str, after: Option<Duration>) -> Fault {
+fn answered(
+    code: &str,
+    status: u16,
+    reason: String,
+    action: &str,
+    resource: &str,
+    after: Option<Duration>,
+) -> Fault {
     match code {
         "ResourceNotFoundException" => Fault::Missing { reason },
         "ResourceAlreadyExistsException" => Fault::Exists,
         "DataAlreadyAcceptedException" => Fault::Accepted,
-        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => Fault::Expired { reason },
-        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "UnauthorizedOperation" => {
-            Fault::Hold { reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)") }
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+            Fault::Expired { reason }
         }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "MissingAuthenticationToken" | "AuthFailure" => {
-            Fault::Hold { reason: format!("{reason} (the credentials are not valid for this account and region)") }
-        }
-        "SignatureDoesNotMatch" | "InvalidSignatureException" | "IncompleteSignature" | "RequestTimeTooSkewed" => {
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "UnauthorizedOperation" => Fault::Hold {
+            reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)"),
+        },
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "AuthFailure" => Fault::Hold {
+            reason: format!("{reason} (the credentials are not valid for this account and region)"),
+        },
+        "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "RequestTimeTooSkewed" => {
             Fault::Hold { reason: format!("{reason} (check the secret key and the clock of this machine)") }
         }
-        "OptInRequired" | "SubscriptionRequiredException" | "LimitExceededException" | "KMSAccessDeniedException" => {
-            Fault::Hold { reason }
-        }
+        "OptInRequired"
+        | "SubscriptionRequiredException"
+        | "LimitExceededException"
+        | "KMSAccessDeniedException" => Fault::Hold { reason },
         _ if retryable(code, status) => Fault::Retry { after, reason, unanswered: false },
-        _ if status == 401 || status == 403 => {
-            Fault::Hold { reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)") }
-        }
+        _ if status == 401 || status == 403 => Fault::Hold {
+            reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)"),
+        },
         _ => Fault::Final { reason },
     }
 }
@@ -143,13 +159,23 @@ where
     let text = chain.join(": ");
     match credentials {
         Some(false) => Fault::Hold {
-            reason: format!("{action}: no AWS credentials: {text} (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role for this pod, task or instance)"),
+            reason: format!(
+                "{action}: no AWS credentials: {text} (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role for this pod, task or instance)"
+            ),
         },
-        Some(true) => Fault::Retry { after: None, reason: format!("{action}: credentials: {text}"), unanswered: false },
-        None if matches!(error, SdkError::ConstructionFailure(_)) => Fault::Final { reason: format!("{action}: {text}") },
+        Some(true) => {
+            Fault::Retry { after: None, reason: format!("{action}: credentials: {text}"), unanswered: false }
+        }
+        None if matches!(error, SdkError::ConstructionFailure(_)) => {
+            Fault::Final { reason: format!("{action}: {text}") }
+        }
         None => Fault::Retry {
             after: None,
-            reason: if status == 0 { format!("{action}: {text}") } else { format!("{action}: status {status}: {text}") },
+            reason: if status == 0 {
+                format!("{action}: {text}")
+            } else {
+                format!("{action}: status {status}: {text}")
+            },
             unanswered: status == 0,
         },
     }

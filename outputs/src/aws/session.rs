@@ -8,13 +8,16 @@ use super::transport::{Limits, Transport};
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_cloudwatchlogs::config::StalledStreamProtectionConfig;
 use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
 use std::time::Duration;
 
 /// Who sends: the options about region and credentials.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Account {
+    /// Credentials to use instead of the standard chain: a seam for tests and embedding programs, not an option.
+    pub credentials: Option<SharedCredentialsProvider>,
     /// `region`.
     pub region: String,
     /// `profile`: one of `~/.aws/credentials` and `~/.aws/config`.
@@ -52,7 +55,9 @@ pub fn endpoint_url(endpoint: &str, port: Option<u16>, tls: bool) -> String {
     let authority = rest.split('/').next().unwrap_or(rest);
     let after_name = authority.rsplit(']').next().unwrap_or(authority);
     match port {
-        Some(port) if !after_name.contains(':') => format!("{scheme}://{authority}:{port}{}", &rest[authority.len()..]),
+        Some(port) if !after_name.contains(':') => {
+            format!("{scheme}://{authority}:{port}{}", &rest[authority.len()..])
+        }
         _ => format!("{scheme}://{rest}"),
     }
 }
@@ -91,18 +96,21 @@ async fn base(account: &Account, endpoint: &Endpoint, transport: Transport) -> S
     if let Some(profile) = &account.profile {
         loader = loader.profile_name(profile);
     }
+    if let Some(credentials) = &account.credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
     loader.load().await
 }
 
 /// Credentials of `role_arn`.
-async fn assume(role: &str, account: &Account, base: &SdkConfig) -> aws_credential_types::provider::SharedCredentialsProvider {
+async fn assume(role: &str, account: &Account, base: &SdkConfig) -> SharedCredentialsProvider {
     let mut sts = base.to_builder();
     sts.set_endpoint_url(account.sts_endpoint.as_deref().map(|endpoint| endpoint_url(endpoint, None, true)));
     let mut builder = AssumeRoleProvider::builder(role).session_name("ripsaw").configure(&sts.build());
     if let Some(id) = &account.external_id {
         builder = builder.external_id(id);
     }
-    aws_credential_types::provider::SharedCredentialsProvider::new(builder.build().await)
+    SharedCredentialsProvider::new(builder.build().await)
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ pub struct Tls {
     pub verify: bool,
     /// False accepts a trusted certificate of another host.
     pub verify_hostname: bool,
-    /// PEM file of roots that are trusted beside the system's.
+    /// Trust the system's roots also where `ca_file` or `ca_path` is set.
+    pub system_roots: bool,
+    /// PEM file of trusted roots.
     pub ca_file: Option<String>,
     /// Folder of such files.
     pub ca_path: Option<String>,
@@ -32,15 +34,25 @@ pub struct Tls {
 
 impl Default for Tls {
     fn default() -> Self {
-        Tls { verify: true, verify_hostname: true, ca_file: None, ca_path: None, crt_file: None, key_file: None, vhost: None }
+        Tls {
+            verify: true,
+            verify_hostname: true,
+            system_roots: false,
+            ca_file: None,
+            ca_path: None,
+            crt_file: None,
+            key_file: None,
+            vhost: None,
+        }
     }
 }
 
 impl Tls {
-    /// The same trust with verification on, for credentials: they never travel over an unverified connection.
+    /// The same trust, and the system's, with verification on, for credentials: they never travel over an unverified
+    /// connection.
     #[must_use]
     pub fn verified(&self) -> Tls {
-        Tls { verify: true, verify_hostname: true, vhost: None, ..self.clone() }
+        Tls { verify: true, verify_hostname: true, system_roots: true, vhost: None, ..self.clone() }
     }
 
     /// Reads the files and makes the client configuration; the error names the option and its file.
@@ -53,9 +65,12 @@ impl Tls {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
         } else {
             let roots = Arc::new(self.roots()?);
-            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| format!("no trusted root certificate (install ca-certificates or set `tls.ca_file`): {error}"))?;
+            let inner =
+                WebPkiServerVerifier::builder_with_provider(roots, provider).build().map_err(|error| {
+                    format!(
+                        "no trusted root certificate (install ca-certificates or set `tls.ca_file`): {error}"
+                    )
+                })?;
             if self.verify_hostname {
                 builder.with_webpki_verifier(inner)
             } else {
@@ -63,21 +78,26 @@ impl Tls {
             }
         };
         match self.identity()? {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| format!("`tls.crt_file`: {error}")),
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain, key).map_err(|error| format!("`tls.crt_file`: {error}"))
+            }
             None => Ok(builder.with_no_client_auth()),
         }
     }
 
-    /// The system's roots and those of `tls.ca_file` and `tls.ca_path`.
+    /// The roots of `tls.ca_file` and `tls.ca_path`, else the system's.
     fn roots(&self) -> Result<RootCertStore, String> {
         let mut roots = RootCertStore::empty();
-        // A system without roots is an error only when nothing else is trusted; the verifier says so.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if self.system_roots || (self.ca_file.is_none() && self.ca_path.is_none()) {
+            // A system without roots is an error only when nothing else is trusted; the verifier says so.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
         if let Some(file) = &self.ca_file {
             roots.add_parsable_certificates(certificates("tls.ca_file", Path::new(file))?);
         }
         if let Some(folder) = &self.ca_path {
-            let entries = std::fs::read_dir(folder).map_err(|error| format!("cannot read `tls.ca_path` {folder}: {error}"))?;
+            let entries = std::fs::read_dir(folder)
+                .map_err(|error| format!("cannot read `tls.ca_path` {folder}: {error}"))?;
             for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
                 // A folder of certificates holds other files too (a README, revocation lists).
                 roots.add_parsable_certificates(certificates("tls.ca_path", &path).unwrap_or_default());
@@ -92,7 +112,8 @@ impl Tls {
             return Ok(None);
         };
         let chain = certificates("tls.crt_file", Path::new(crt))?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("cannot read `tls.key_file` {key}: {error}"))?;
+        let key = PrivateKeyDer::from_pem_file(key)
+            .map_err(|error| format!("cannot read `tls.key_file` {key}: {error}"))?;
         Ok(Some((chain, key)))
     }
 }
@@ -165,9 +186,9 @@ impl ServerCertVerifier for AnyHost {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.inner.verify_server_cert(cert, chain, name, ocsp, now) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
             other => other,
         }
     }

@@ -3,7 +3,9 @@
 //! Owns: connections and their pool. Never: retries, signs, or reads a body; the SDK and the engine do.
 
 use super::tls::Tls;
-use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -38,11 +40,18 @@ pub struct Limits {
     pub keepalive: Option<Duration>,
     /// Address that connections start from.
     pub source: Option<IpAddr>,
+    /// Look at `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    pub proxy: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connect: Duration::from_secs(10), keepalive: Some(Duration::from_secs(30)), source: None }
+        Limits {
+            connect: Duration::from_secs(10),
+            keepalive: Some(Duration::from_secs(30)),
+            source: None,
+            proxy: true,
+        }
     }
 }
 
@@ -60,10 +69,14 @@ impl Transport {
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_local_address(limits.source);
-        let dialer = Dialer { tcp, proxy: Arc::new(proxy_from_env()) };
+        let dialer = Dialer {
+            tcp,
+            proxy: Arc::new(if limits.proxy { proxy_from_env() } else { Matcher::builder().build() }),
+        };
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls.client_config()?).https_or_http();
         if let Some(name) = &tls.vhost {
-            let name = ServerName::try_from(name.clone()).map_err(|error| format!("`tls.vhost` is `{name}`: {error}"))?;
+            let name = ServerName::try_from(name.clone())
+                .map_err(|error| format!("`tls.vhost` is `{name}`: {error}"))?;
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
         let inner = builder.enable_http1().wrap_connector(dialer);
@@ -82,7 +95,8 @@ impl HttpConnector for Transport {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let response = client.request(request).await.map_err(connector_error)?;
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x)).map_err(|error| ConnectorError::other(error.into(), None))
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
@@ -95,7 +109,8 @@ impl HttpClient for Transport {
 
 /// A failed exchange, as the SDK sorts them.
 fn connector_error(error: hyper_util::client::legacy::Error) -> ConnectorError {
-    match error.is_connect() && error.source().is_some_and(|cause| cause.is::<tokio::time::error::Elapsed>()) {
+    match error.is_connect() && error.source().is_some_and(|cause| cause.is::<tokio::time::error::Elapsed>())
+    {
         true => ConnectorError::timeout(error.into()),
         false => ConnectorError::io(error.into()),
     }
@@ -103,7 +118,9 @@ fn connector_error(error: hyper_util::client::legacy::Error) -> ConnectorError {
 
 /// The proxy for HTTPS: `HTTPS_PROXY`, else `HTTP_PROXY` as in Fluent Bit, in either case of letters.
 fn proxy_from_env() -> Matcher {
-    let first = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let first = |names: &[&str]| {
+        names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
     let proxy = first(&["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"]).unwrap_or_default();
     Matcher::builder().https(proxy).no(first(&["NO_PROXY", "no_proxy"]).unwrap_or_default()).build()
 }

@@ -34,7 +34,12 @@ impl Counters {
             labels: vec![("reason", reason.to_owned())],
             value: value.load(Relaxed),
         };
-        let plain = |name, help, value: &AtomicU64| Counter { name, help, labels: Vec::new(), value: value.load(Relaxed) };
+        let plain = |name, help, value: &AtomicU64| Counter {
+            name,
+            help,
+            labels: Vec::new(),
+            value: value.load(Relaxed),
+        };
         vec![
             lost("empty", &self.empty),
             lost("no_log_key", &self.no_log_key),

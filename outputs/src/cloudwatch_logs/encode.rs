@@ -37,7 +37,14 @@ pub struct Encoder {
 
 impl Encoder {
     /// Appends the record's event; false when there is nothing to send, which is counted.
-    pub fn append(&self, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment, counters: &Counters) -> bool {
+    pub fn append(
+        &self,
+        tag: &str,
+        record: &Record<'_>,
+        arena: &Bump,
+        segment: &mut Segment,
+        counters: &Counters,
+    ) -> bool {
         SCRATCH.with_borrow_mut(|scratch| {
             let sent = self.append_with(scratch, tag, record, arena, segment, counters);
             if scratch.capacity() > SCRATCH_KEPT {

@@ -91,7 +91,11 @@ mod tests {
                 let text = format!("{}{}{}", "x".repeat(place), char::from(byte), "y".repeat(19 - place));
                 let mut out = b"kept".to_vec();
                 append(&mut out, text.as_bytes());
-                assert_eq!(String::from_utf8(out).unwrap(), format!("kept{}", naive(&text)), "{byte} at {place}");
+                assert_eq!(
+                    String::from_utf8(out).unwrap(),
+                    format!("kept{}", naive(&text)),
+                    "{byte} at {place}"
+                );
             }
         }
     }

@@ -4,8 +4,8 @@ use super::encode::Encoder;
 use super::target::{self, Stream, Target};
 use super::template::Template;
 use crate::aws::session::endpoint_url;
-use crate::aws::{Account, Endpoint};
-use crate::aws_net::Net;
+use crate::aws::{Account, Endpoint, Limits, Tls};
+use crate::net::{NetOptions, TlsOptions};
 use codecs::conf::values::{Bool, Int, Text};
 use codecs::conf::{Diagnostics, OptionValue, Section, Span};
 use codecs::json::Escape;
@@ -16,9 +16,8 @@ use std::time::Duration;
 pub struct RetentionDays(pub i32);
 
 /// The retentions that PutRetentionPolicy takes, in days.
-pub const RETENTIONS: [i32; 22] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
-];
+pub const RETENTIONS: [i32; 22] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
 impl OptionValue for RetentionDays {
     const SHAPE: &'static str = "days: 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653";
@@ -120,10 +119,16 @@ pub struct Groups {
 
 impl Settings {
     /// Reads and checks a section; reports all that is wrong.
-    pub fn read(section: &Section, owner: &str, escape_unicode: bool, diagnostics: &mut Diagnostics) -> Option<Settings> {
+    pub fn read(
+        section: &Section,
+        owner: &str,
+        escape_unicode: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Settings> {
         let options = Options::read(section, owner, diagnostics);
-        let net = Net::read(section, owner, diagnostics);
-        let (options, net) = (options?, net?);
+        let net = NetOptions::read(section, owner, diagnostics);
+        let tls = TlsOptions::read(section, owner, diagnostics);
+        let (options, net, tls) = (options?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let target = check.target(&options);
         let region = check.required("region", options.region.as_ref());
@@ -137,23 +142,31 @@ impl Settings {
             log_key: options.log_key.map(|Text(key)| key.into_bytes()),
             escape: if escape_unicode { Escape::Ascii } else { Escape::Unicode },
         };
-        let tls = net.tls.0;
+        let limits = check.limits(&net);
+        // The service speaks TLS: it is on unless switched off.
+        let secure = tls.tls.0 || section.get("tls").is_none();
         // Without an endpoint the SDK knows the region's, with its partition and FIPS or dual-stack settings.
         let url = match (options.endpoint, port?) {
-            (Some(Text(endpoint)), port) => Some(endpoint_url(&endpoint, port, tls)),
-            (None, None) if tls => None,
-            (None, port) => Some(endpoint_url(&format!("logs.{region}.amazonaws.com"), port, tls)),
+            (Some(Text(endpoint)), port) => Some(endpoint_url(&endpoint, port, secure)),
+            (None, None) if secure => None,
+            (None, port) => Some(endpoint_url(&format!("logs.{region}.amazonaws.com"), port, secure)),
         };
         Some(Settings {
             encoder,
             account: Account {
+                credentials: None,
                 region,
                 profile: text(options.profile),
                 role_arn: text(options.role_arn),
                 external_id: text(options.external_id),
                 sts_endpoint: text(options.sts_endpoint),
             },
-            endpoint: Endpoint { url, limits: net.limits(), tls: net.tls_settings(), request: net.request_timeout() },
+            endpoint: Endpoint {
+                url,
+                limits: limits?,
+                tls: tls_settings(tls, section.get("tls.verify_hostname").is_some()),
+                request: net.io_limit().unwrap_or(REQUEST_TIMEOUT),
+            },
             groups: Groups {
                 create: options.auto_create_group.0,
                 retention_days: options.log_retention_days.0,
@@ -184,7 +197,9 @@ impl Check<'_> {
             Some(Text(text)) if !text.is_empty() => Some(text.clone()),
             _ => {
                 let span = self.span(key);
-                self.diagnostics.error(&span, format!("{}: `{key}` is missing", self.owner)).help("rule: it is required");
+                self.diagnostics
+                    .error(&span, format!("{}: `{key}` is missing", self.owner))
+                    .help("rule: it is required");
                 None
             }
         }
@@ -192,7 +207,9 @@ impl Check<'_> {
 
     fn broken(&mut self, key: &str, value: &str, rule: &str) {
         let span = self.span(key);
-        self.diagnostics.error(&span, format!("{}: `{key}` is `{value}`", self.owner)).help(format!("rule: {rule}"));
+        self.diagnostics
+            .error(&span, format!("{}: `{key}` is `{value}`", self.owner))
+            .help(format!("rule: {rule}"));
     }
 
     /// Group and stream; `None` when a rule is broken.
@@ -200,22 +217,30 @@ impl Check<'_> {
         let group = self.required("log_group_name", options.log_group_name.as_ref());
         let group = group.filter(|name| self.holds("log_group_name", name, target::group_rule(name)));
         let stream = match (&options.log_stream_name, &options.log_stream_prefix) {
-            (Some(Text(name)), None) => {
-                self.holds("log_stream_name", name, target::stream_rule(name)).then(|| Stream::Name(name.clone()))
-            }
+            (Some(Text(name)), None) => self
+                .holds("log_stream_name", name, target::stream_rule(name))
+                .then(|| Stream::Name(name.clone())),
             (None, Some(Text(prefix))) => Some(Stream::Prefix(prefix.clone())),
             (name, _) => {
                 let span = self.span(if name.is_some() { "log_stream_prefix" } else { "log_stream_name" });
                 let problem = if name.is_some() { "stand both" } else { "are both missing" };
                 self.diagnostics
-                    .error(&span, format!("{}: `log_stream_name` and `log_stream_prefix` {problem}", self.owner))
+                    .error(
+                        &span,
+                        format!("{}: `log_stream_name` and `log_stream_prefix` {problem}", self.owner),
+                    )
                     .help("rule: exactly one of them is required");
                 None
             }
         };
         let group_template = self.template("log_group_template", options.log_group_template.as_ref());
         let stream_template = self.template("log_stream_template", options.log_stream_template.as_ref());
-        Some(Target { group: group?, stream: stream?, group_template: group_template?, stream_template: stream_template? })
+        Some(Target {
+            group: group?,
+            stream: stream?,
+            group_template: group_template?,
+            stream_template: stream_template?,
+        })
     }
 
     fn holds(&mut self, key: &str, value: &str, rule: Option<&str>) -> bool {
@@ -249,6 +274,19 @@ impl Check<'_> {
         }
     }
 
+    fn limits(&mut self, net: &NetOptions) -> Option<Limits> {
+        let source = match net.source_address.as_ref().map(|Text(text)| (text, text.parse())) {
+            None => None,
+            Some((_, Ok(address))) => Some(address),
+            Some((text, Err(_))) => {
+                self.broken("net.source_address", text, "an IP address of this machine");
+                return None;
+            }
+        };
+        let keepalive = net.keepalive.0.then(|| crate::net::duration(net.keepalive_idle_timeout.0));
+        Some(Limits { connect: net.connect_limit(), keepalive, source, proxy: !net.proxy_env_ignore.0 })
+    }
+
     /// A value that travels in a header.
     fn header(&mut self, key: &str, value: Option<Text>) -> Option<Option<String>> {
         match value {
@@ -258,6 +296,21 @@ impl Check<'_> {
             }
             value => Some(value.map(|Text(text)| text)),
         }
+    }
+}
+
+/// The TLS of the endpoint. Its name is verified unless `tls.verify_hostname off` says otherwise.
+fn tls_settings(options: TlsOptions, hostname_named: bool) -> Tls {
+    let text = |value: Option<Text>| value.map(|Text(value)| value);
+    Tls {
+        verify: options.verify.0,
+        verify_hostname: options.verify_hostname.0 || !hostname_named,
+        system_roots: false,
+        ca_file: text(options.ca_file),
+        ca_path: text(options.ca_path),
+        crt_file: text(options.crt_file),
+        key_file: text(options.key_file),
+        vhost: text(options.vhost),
     }
 }
 

@@ -118,7 +118,9 @@ pub fn body(segments: &[Segment], items: &[Item], head: &[u8]) -> Vec<u8> {
         if number > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(&segments[item.segment as usize].bytes[item.start as usize..item.end as usize]);
+        body.extend_from_slice(
+            &segments[item.segment as usize].bytes[item.start as usize..item.end as usize],
+        );
     }
     body.extend_from_slice(b"]}");
     body

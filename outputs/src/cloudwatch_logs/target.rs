@@ -36,7 +36,14 @@ pub enum Stream {
 
 impl Target {
     /// The index in `segment.keys` of the record's group and stream.
-    pub fn key(&self, tag: &str, record: &Record<'_>, arena: &Bump, scratch: &mut Vec<u8>, segment: &mut Segment) -> u32 {
+    pub fn key(
+        &self,
+        tag: &str,
+        record: &Record<'_>,
+        arena: &Bump,
+        scratch: &mut Vec<u8>,
+        segment: &mut Segment,
+    ) -> u32 {
         let fixed = self.group_template.is_none() && self.stream_template.is_none();
         if fixed && !segment.keys.is_empty() {
             // A segment has one tag, and without templates a tag has one stream.
@@ -45,7 +52,9 @@ impl Target {
         scratch.clear();
         match &self.group_template {
             Some(template) if template.write(tag, record, arena, scratch) && !scratch.is_empty() => {
-                legalise(scratch, 0, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '#'));
+                legalise(scratch, 0, |c| {
+                    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '#')
+                });
             }
             _ => {
                 scratch.clear();
@@ -54,7 +63,8 @@ impl Target {
         }
         scratch.push(SEPARATOR);
         let start = scratch.len();
-        let made = self.stream_template.as_ref().is_some_and(|template| template.write(tag, record, arena, scratch));
+        let made =
+            self.stream_template.as_ref().is_some_and(|template| template.write(tag, record, arena, scratch));
         if !made || scratch.len() == start {
             scratch.truncate(start);
             match &self.stream {
@@ -98,7 +108,8 @@ pub fn stream_rule(name: &str) -> Option<&'static str> {
 
 /// Group and stream of a key.
 pub fn split(key: &[u8]) -> (&str, &str) {
-    let mut names = key.splitn(2, |&byte| byte == SEPARATOR).map(|name| std::str::from_utf8(name).unwrap_or_default());
+    let mut names =
+        key.splitn(2, |&byte| byte == SEPARATOR).map(|name| std::str::from_utf8(name).unwrap_or_default());
     (names.next().unwrap_or_default(), names.next().unwrap_or_default())
 }
 
@@ -142,7 +153,8 @@ mod tests {
             stream_template: Template::parse("$n").ok(),
         };
         let long = "é".repeat(600);
-        let found = keys(&target, "a.b", &[Some("x"), None, Some("y:*z w"), Some(""), Some("x"), Some(&long)]);
+        let found =
+            keys(&target, "a.b", &[Some("x"), None, Some("y:*z w"), Some(""), Some("x"), Some(&long)]);
         assert_eq!(found[0], pair("app.x", "x"));
         assert_eq!(found[1], pair("g", "p-a.b"), "the key is missing");
         assert_eq!(found[2], pair("app.y__z_w", "y__z w"));

@@ -75,7 +75,9 @@ fn find<'a>(root: &[u8], steps: &[Step], record: &Record<'a>, arena: &'a Bump) -
     let mut value = record.fields.iter().rfind(|field| field.key.bytes == root)?.value;
     for step in steps {
         value = match (step, expand(value, arena)) {
-            (Step::Key(key), Value::Map(fields)) => fields.iter().rfind(|field| field.key.bytes == key)?.value,
+            (Step::Key(key), Value::Map(fields)) => {
+                fields.iter().rfind(|field| field.key.bytes == key)?.value
+            }
             (Step::Index(index), Value::Array(items)) => *items.get(*index)?,
             _ => return None,
         };
@@ -98,7 +100,7 @@ struct Parser<'t> {
 
 impl<'t> Parser<'t> {
     fn rest(&self) -> &'t [u8] {
-        &self.text[self.at..]
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     /// What stands before `stop`, which is not taken.
@@ -173,7 +175,9 @@ impl<'t> Parser<'t> {
             Step::Key(key)
         } else {
             let digits = self.while_fits(|byte| byte.is_ascii_digit());
-            Step::Index(std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or_else(broken)?)
+            Step::Index(
+                std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).ok_or_else(broken)?,
+            )
         };
         match self.rest().first() {
             Some(b']') => {
@@ -193,7 +197,11 @@ mod tests {
     fn translate(template: &str) -> Option<String> {
         let arena = Bump::new();
         let field = |key: &'static str, value| Field::new(Text::plain(key.as_bytes()), value);
-        let inner = [field("pod", Value::text(b"old")), field("pod", Value::text(b"web")), field("it's", Value::text(b"q"))];
+        let inner = [
+            field("pod", Value::text(b"old")),
+            field("pod", Value::text(b"web")),
+            field("it's", Value::text(b"q")),
+        ];
         let items = [Value::Int(7), Value::text(b"x")];
         let mut record = Record::new_in(&arena, Timestamp::default());
         record.fields.push(field("app", Value::text(b"shop")));
