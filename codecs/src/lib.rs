@@ -7,10 +7,12 @@ pub mod accessor;
 pub mod conf;
 pub mod json;
 pub mod lines;
+pub mod msgpack;
 pub mod multiline;
 pub mod parsers;
 pub mod record;
 pub mod regex;
+pub mod simd;
 pub mod time;
 
 pub use bumpalo::Bump;

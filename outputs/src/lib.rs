@@ -3,9 +3,16 @@
 //! Owns: option tables of outputs, encoding into wire form, packing to a service's limits, requests, verdicts.
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
+pub mod client;
+pub mod file;
+pub mod formats;
+pub mod http;
 pub mod net;
+pub mod null;
 pub mod registry;
 pub mod segment;
+pub mod stdout;
+pub mod tls;
 
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};

@@ -1,1 +1,2 @@
 //! regex
+pub mod literals;

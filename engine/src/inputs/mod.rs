@@ -3,7 +3,13 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod dummy;
+pub mod registry;
+pub mod shared;
+pub mod stdin;
 pub mod tail;
+
+pub use shared::InputShared;
 
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
@@ -84,8 +90,9 @@ pub trait Engine: Send + Sync {
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// True when the input is to stop: submit what is whole, commit what is delivered, return.
     fn stopping(&self) -> bool;
-    /// True when all that was submitted is committed, or the time that the engine grants for it (`Grace`) is over. Asked
-    /// after [`Engine::stopping`] turned true; `wake_fd` tells when the answer may have changed.
+    /// This input submits nothing more; what sources hold back may be flushed now. Called once when stopping.
+    fn quiet(&self);
+    /// True when everything that was submitted is committed, or when nobody waits any more (`Grace` is over).
     fn drained(&self) -> bool;
     /// Counters of this input.
     fn metrics(&self) -> &crate::metrics::InputMetrics;
@@ -97,3 +104,22 @@ pub trait Engine: Send + Sync {
 
 /// The engine as one input sees it.
 pub type InputContext = Arc<dyn Engine>;
+
+/// The parser that an option names; reports one that is missing.
+fn parser_named(
+    name: &str,
+    key: &str,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<Parser>> {
+    if let Some(parser) = context.parsers.get(name) {
+        return Some(parser.clone());
+    }
+    let span = section.get(key).map_or(&section.span, |e| &e.value_span);
+    let error = diagnostics.error(span, format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()));
+    if let Some(near) = codecs::conf::nearest(name, context.parsers.keys().map(String::as_str)) {
+        error.help(format!("did you mean `{near}`?"));
+    }
+    None
+}

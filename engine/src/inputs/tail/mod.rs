@@ -27,6 +27,7 @@ use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
 use super::{Configured, Context, Input, InputContext, Plugin};
+use crate::decode::{Decoder, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
@@ -157,19 +158,63 @@ impl Plugin for Tailing {
     }
 }
 
-/// How lines become records.
+/// How lines become records; reports what is wrong.
 fn decoder(
     options: &Options,
     section: &Section,
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Arc<dyn crate::decode::Decoder>> {
-    let _ = (options, section, context, diagnostics);
-    struct Nothing;
-    impl crate::decode::Decoder for Nothing {
-        fn decode(&self, _: &[u8], _: crate::job::Position, _: &crate::job::SourceInfo, _: &mut crate::shards::JobRun<'_>) {}
+) -> Option<Arc<dyn Decoder>> {
+    let owner = context.name;
+    let mut good = true;
+    for (on, key) in [(options.docker_mode.0, "Docker_Mode"), (options.multiline.0, "Multiline")] {
+        if on {
+            let span = section.get(key).map_or(&section.span, |e| &e.key_span);
+            let way = if key == "Multiline" { "a [MULTILINE_PARSER] named in `multiline.parser`" } else { "`multiline.parser docker`" };
+            diagnostics.error(span, format!("{owner}: `{}` is not done any more", key.to_lowercase())).help(format!("use {way}"));
+            good = false;
+        }
     }
-    Some(Arc::new(Nothing))
+    let parser = match &options.parser {
+        None => None,
+        Some(name) => Some(super::parser_named(&name.0, "Parser", section, context, diagnostics)?),
+    };
+    let mut multiline = Vec::new();
+    for name in options.multiline_parser.iter().flat_map(|list| &list.0) {
+        let found = context.multiline.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        match found {
+            Some((_, parser)) => multiline.push(parser.clone()),
+            None => {
+                let span = section.get("Multiline.Parser").map_or(&section.span, |e| &e.value_span);
+                let error = diagnostics.error(span, format!("{owner}: multiline parser `{name}` is not defined"));
+                if let Some(near) = codecs::conf::nearest(name, context.multiline.keys().map(String::as_str)) {
+                    error.help(format!("did you mean `{near}`?"));
+                }
+                good = false;
+            }
+        }
+    }
+    let multiline = match multiline.is_empty() {
+        true => None,
+        false => match codecs::multiline::Chain::new(multiline, None) {
+            Ok(chain) => Some(chain),
+            Err(rule) => {
+                diagnostics.error(&section.span, format!("{owner}: `multiline.parser`: {rule}"));
+                return None;
+            }
+        },
+    };
+    let text = |t: &Option<codecs::conf::values::Text>| t.as_ref().map(|t| t.0.clone());
+    good.then(|| {
+        Arc::new(LineDecoder::new(LineOptions {
+            key: options.key.0.clone(),
+            parser,
+            multiline,
+            path_key: text(&options.path_key),
+            offset_key: text(&options.offset_key),
+            skip_empty_lines: options.skip_empty_lines.0,
+        })) as Arc<dyn Decoder>
+    })
 }
 
 /// Compiles the options; reports what is wrong with them.
@@ -409,6 +454,7 @@ impl Tail {
                 self.engine.close(source);
             }
         }
+        self.engine.quiet();
         while !self.engine.drained() {
             self.poll(false, Instant::now() + LOOK_EVERY);
             self.take_deliveries();
