@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod budget;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decode;
@@ -18,6 +19,7 @@ pub mod monitor;
 pub mod pipeline;
 pub mod plan;
 pub mod queue;
+pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;

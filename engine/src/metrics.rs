@@ -1,8 +1,9 @@
 //! Counters of the engine. Each is one atomic that its owner adds to; readers take what is there.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 /// Counters of one input.
 #[derive(Debug, Default)]
@@ -35,17 +36,17 @@ pub struct InputMetrics {
     pub invalid: AtomicU64,
     /// Failed writes of the offset `DB` (they are tried again).
     pub database_errors: AtomicU64,
-    /// Lag by path, for files that are behind.
-    pub files: Mutex<HashMap<String, FileLag>>,
+    /// Files that are behind, by path; a file that is read to its end is not in it.
+    pub files: Mutex<HashMap<Arc<str>, FileLag>>,
 }
 
-/// How far the reading of a file is behind.
-#[derive(Debug, Clone, Copy, Default)]
+/// How far the reading of a file is behind its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLag {
-    /// Bytes written but not read.
+    /// Bytes that are written but not read.
     pub bytes: u64,
-    /// Seconds since the epoch when it was last read to its end.
-    pub since: u64,
+    /// Since when it has not been read to its end.
+    pub since: SystemTime,
 }
 
 /// Counters of one filter.

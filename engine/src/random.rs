@@ -8,6 +8,12 @@ pub struct Random {
     state: [u64; 4],
 }
 
+impl Default for Random {
+    fn default() -> Self {
+        Random::from_system()
+    }
+}
+
 impl Random {
     /// A generator that repeats itself for the same seed.
     pub fn from_seed(seed: u64) -> Self {

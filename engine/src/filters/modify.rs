@@ -96,7 +96,10 @@ impl Plugin for Modify {
             let result = match words.as_deref() {
                 None => Err("a quote is closed by the same quote".to_owned()),
                 Some(words) if entry.key.eq_ignore_ascii_case("Condition") => {
-                    condition(words).map(|c| conditions.push(c))
+                    condition(words).map(|c| {
+                        c.warn(entry, context.name, diagnostics);
+                        conditions.push(c);
+                    })
                 }
                 Some(words) => rule(&entry.key, words).map(|r| rules.push(r)),
             };
@@ -193,7 +196,7 @@ impl Rule {
             Rule::Copy(from, to) if count(fields, from) == 1 && count(fields, to) == 0 => {
                 copy(fields, from, to)
             }
-            Rule::HardCopy(from, to) if count(fields, from) == 1 && count(fields, to) <= 1 => {
+            Rule::HardCopy(from, to) if from != to && count(fields, from) == 1 && count(fields, to) <= 1 => {
                 fields.retain(|f| !is(f, to));
                 copy(fields, from, to);
             }
@@ -259,7 +262,7 @@ mod tests {
                 ("Copy a b\nCopy a z\nHard_copy a b", ab, r#"{"a":"1","b":"1","z":"1"}"#),
                 ("Copy z y", ab, ab),
                 ("Hard_copy b a", ab, r#"{"b":"2","a":"2"}"#),
-                ("Hard_copy a a", ab, r#"{"b":"2"}"#),
+                ("Hard_copy a a", ab, ab),
                 ("Move_to_start c", r#"{"a":1,"c1":2,"b":3,"c2":4}"#, r#"{"c1":2,"c2":4,"a":1,"b":3}"#),
                 ("Move_to_end a", r#"{"a1":1,"c":2,"a2":3}"#, r#"{"c":2,"a1":1,"a2":3}"#),
             ],

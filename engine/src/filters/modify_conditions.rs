@@ -3,6 +3,7 @@
 use super::pattern::Pattern;
 use codecs::Bump;
 use codecs::accessor::Accessor;
+use codecs::conf::{Diagnostics, Entry};
 use codecs::record::{Field, Value};
 
 /// What must hold of a record.
@@ -61,15 +62,26 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 }
 
 impl Condition {
+    /// Says what it will never find.
+    pub(super) fn warn(&self, entry: &Entry, owner: &str, diagnostics: &mut Diagnostics) {
+        if let Test::Exists(key) | Test::ValueEquals(key, _) | Test::ValueMatches(key, _) = &self.test
+            && key.ends_in_array()
+        {
+            let message = format!("{owner}: a condition never finds an element of an array, as in Fluent Bit");
+            diagnostics.warning(&entry.value_span, message);
+        }
+    }
+
+    /// Whether it holds of the record with these fields.
     pub(super) fn holds<'a>(&self, fields: &[Field<'a>], arena: &'a Bump) -> bool {
         let found = match &self.test {
-            Test::Exists(key) => key.get(fields, arena).is_some(),
+            Test::Exists(key) => find(key, fields, arena).is_some(),
             Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes)),
-            Test::ValueEquals(key, wanted) => match key.get(fields, arena) {
+            Test::ValueEquals(key, wanted) => match find(key, fields, arena) {
                 Some(value) => value.as_text() == Some(wanted),
                 None => return false,
             },
-            Test::ValueMatches(key, pattern) => match key.get(fields, arena) {
+            Test::ValueMatches(key, pattern) => match find(key, fields, arena) {
                 Some(value) => fits(&value, pattern),
                 None => return false,
             },
@@ -79,6 +91,11 @@ impl Condition {
         };
         found != self.not
     }
+}
+
+/// The value of the key. Elements of arrays are not found, as in Fluent Bit: they have no key of their own there.
+fn find<'a>(key: &Accessor, fields: &[Field<'a>], arena: &'a Bump) -> Option<Value<'a>> {
+    if key.ends_in_array() { None } else { key.get(fields, arena) }
 }
 
 /// Strings fit as they are, booleans as `true` and `false`, nothing else does.
@@ -103,7 +120,8 @@ mod tests {
             ("Key_exists a", r#"{"b":1}"#, false),
             ("Key_exists $k['x']", r#"{"k":{"x":null}}"#, true),
             ("Key_exists $k['x']", r#"{"k":{"y":1}}"#, false),
-            ("Key_exists $k['l'][1]", r#"{"k":{"l":[1,2]}}"#, true),
+            ("Key_exists $k['l'][1]", r#"{"k":{"l":[1,2]}}"#, false),
+            ("Key_exists $k['l'][1]['x']", r#"{"k":{"l":[1,{"x":0}]}}"#, true),
             ("Key_does_not_exist a", r#"{"b":1}"#, true),
             ("Key_does_not_exist $k['x']", r#"{"k":{"x":1}}"#, false),
             ("A_key_matches ^svc_", r#"{"svc_a":1}"#, true),

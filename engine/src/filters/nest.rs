@@ -79,7 +79,7 @@ impl Rekey {
 }
 
 /// The bytes as one slice of the arena.
-fn collect<'a>(bytes: impl Iterator<Item = u8>, len: usize, arena: &'a Bump) -> &'a [u8] {
+fn collect(bytes: impl Iterator<Item = u8>, len: usize, arena: &Bump) -> &[u8] {
     let mut all = bumpalo::collections::Vec::with_capacity_in(len, arena);
     all.extend(bytes);
     all.into_bump_slice()

@@ -127,7 +127,8 @@ mod tests {
     fn makes_tags_as_fluent_bit_does() {
         let error = r#"{"lvl":"error","svc":{"name":"web"},"m":1}"#;
         let captures = "Rule $lvl ^(e)(.*)$ new.$TAG[1].$2.$svc['name'] false";
-        let cases: &[(&str, &str, Option<(&str, bool)>)] = &[
+        type Wanted = Option<(&'static str, bool)>;
+        let cases: &[(&str, &str, Wanted)] = &[
             (captures, error, Some(("new.one.rror.web", false))),
             (captures, r#"{"lvl":"info"}"#, None),
             (captures, r#"{"m":3}"#, None),

@@ -228,22 +228,22 @@ impl Tail {
             file.partial = Vec::new();
         }
         if let Some(chain) = self.chains.get(file.chain) {
-            self.engine.metrics().files.lock().expect("lag lock").remove(&*chain.path);
+            self.engine.metrics().files.lock().expect("lag lock").remove(&chain.path);
         }
         self.orphan_at_end(id);
     }
 
     /// Notes how far the queued files are behind; called now and then, not per read.
     pub(super) fn measure_lag(&mut self) {
-        let now = crate::shards::now().secs.unsigned_abs();
+        let now = std::time::SystemTime::now();
         let mut lags = self.engine.metrics().files.lock().expect("lag lock");
         for &id in &self.ready {
             let Some(file) = self.files.get(id) else { continue };
             let Some(chain) = self.chains.get(file.chain) else { continue };
             let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
             let bytes = size.saturating_sub(file.read_at);
-            let since = lags.get(&*chain.path).map_or(now, |lag| lag.since);
-            lags.insert(chain.path.to_string(), FileLag { bytes, since });
+            let since = lags.get(&chain.path).map_or(now, |lag| lag.since);
+            lags.insert(chain.path.clone(), FileLag { bytes, since });
         }
         self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
     }
