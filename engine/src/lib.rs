@@ -11,6 +11,7 @@ pub mod health;
 pub mod http_server;
 pub mod inputs;
 pub mod io;
+pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;
@@ -23,5 +24,7 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod testing;

@@ -12,6 +12,8 @@ pub mod null;
 pub mod registry;
 pub mod segment;
 pub mod stdout;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 use codecs::Bump;

@@ -54,8 +54,8 @@ impl Plugin for HttpPlugin {
         let options = Options::read(section, context.name, diagnostics);
         let net = NetOptions::read(section, context.name, diagnostics);
         let tls = TlsOptions::read(section, context.name, diagnostics);
-        let output = Http::new(options?, net?, &tls?, section, context, diagnostics)?;
-        Some(Arc::new(output))
+        let mut check = Check { section, name: context.name, diagnostics };
+        Some(Arc::new(Http::new(options?, net?, &tls?, context, &mut check)?))
     }
 }
 
@@ -78,69 +78,45 @@ struct Http {
     refused: AtomicU64,
 }
 
+/// Collects what is wrong with a section, and goes on with the next option.
+struct Check<'c> {
+    section: &'c Section,
+    name: &'c str,
+    diagnostics: &'c mut Diagnostics,
+}
+
+impl Check<'_> {
+    /// The value, or a finding at the option's place.
+    fn take<T>(&mut self, key: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.wrong(key, &message)).ok()
+    }
+
+    fn wrong(&mut self, key: &str, message: &str) {
+        let span = self.section.get(key).map_or(&self.section.span, |entry| &entry.value_span);
+        self.diagnostics.error(span, format!("{}: {message}", self.name));
+    }
+}
+
 impl Http {
     fn new(
         options: Options,
         net: NetOptions,
         tls: &TlsOptions,
-        section: &Section,
         context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
+        check: &mut Check<'_>,
     ) -> Option<Self> {
-        let mut wrong = |key: &str, message: String| {
-            let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
-            diagnostics.error(span, format!("{}: {message}", context.name));
-        };
-        let port = u16::try_from(options.port.0).ok().filter(|port| *port > 0);
-        if port.is_none() {
-            wrong("port", format!("`port` is {}, not a number from 1 to 65535", options.port.0));
-        }
-        let path = if options.uri.0.starts_with('/') {
-            options.uri.0.clone()
-        } else {
-            format!("/{}", options.uri.0)
-        };
-        let uri =
-            path.parse::<Uri>().map_err(|error| wrong("uri", format!("`uri` is `{path}`: {error}"))).ok();
-        let proxy = proxy(&options, &net).map_err(|message| wrong("proxy", message)).ok();
-        let headers = fixed_headers(&options, port).map_err(|(key, message)| wrong(key, message)).ok();
-        let header_tag = match &options.header_tag {
-            None => Some(None),
-            Some(name) => match name.0.trim().parse::<HeaderName>() {
-                Ok(name) => Some(Some(name)),
-                Err(_) => {
-                    wrong("header_tag", format!("`header_tag` is `{}`, not a header name", name.0));
-                    None
-                }
-            },
-        };
-        let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
-        let server_name = ServerName::try_from(name.clone())
-            .map_err(|_| wrong("host", format!("`{name}` is neither a host name nor an address")))
-            .ok();
-        let config = crate::tls::client(tls, section, context.name, diagnostics)?;
-        let tls = match config {
-            Some(config) => Some((config, server_name?)),
-            None => None,
-        };
-        let endpoint = Endpoint { host: options.host.0.clone(), port: port?, tls, proxy: proxy? };
+        let port = check.take("port", port(&options));
+        let uri = check.take("uri", uri(&options));
+        let header_tag = check.take("header_tag", header_tag(&options));
+        let headers = fixed_headers(&options, port).map_err(|(key, message)| check.wrong(key, &message)).ok();
         let response_timeout = limit(options.response_timeout.0).unwrap_or(FOREVER);
         let idle = limit(options.read_idle_timeout.0).or_else(|| net.io_limit()).unwrap_or(response_timeout);
-        let client = match Client::new(endpoint, net) {
-            Ok(client) => client,
-            Err(message) => {
-                diagnostics.error(&section.span, format!("{}: {message}", context.name));
-                return None;
-            }
-        };
+        let client = client(&options, port, net, tls, check);
+        let escape = crate::formats::escape(context.escape_unicode);
         Some(Http {
-            client,
+            client: client?,
             format: options.format,
-            json: JsonRecords::new(
-                &options.json_date_key,
-                options.json_date_format,
-                crate::formats::escape(context.escape_unicode),
-            ),
+            json: JsonRecords::new(&options.json_date_key, options.json_date_format, escape),
             compress: options.compress,
             method: options.http_method.method(),
             uri: uri?,
@@ -153,6 +129,43 @@ impl Http {
             refused: AtomicU64::new(0),
         })
     }
+}
+
+fn port(options: &Options) -> Result<u16, String> {
+    let port = u16::try_from(options.port.0).ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("`port` is {}, not a number from 1 to 65535", options.port.0))
+}
+
+fn uri(options: &Options) -> Result<Uri, String> {
+    let slash = if options.uri.0.starts_with('/') { "" } else { "/" };
+    let path = format!("{slash}{}", options.uri.0);
+    path.parse().map_err(|error| format!("`uri` is `{path}`: {error}"))
+}
+
+fn header_tag(options: &Options) -> Result<Option<HeaderName>, String> {
+    let Some(name) = &options.header_tag else { return Ok(None) };
+    name.0.trim().parse().map(Some).map_err(|_| format!("`header_tag` is `{}`, not a header name", name.0))
+}
+
+/// The client of the server that the options name.
+fn client(
+    options: &Options,
+    port: Option<u16>,
+    net: NetOptions,
+    tls: &TlsOptions,
+    check: &mut Check<'_>,
+) -> Option<Client> {
+    let proxy = check.take("proxy", proxy(options, &net));
+    let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
+    let unnamed = |_| format!("`{name}` is neither a host name nor an address");
+    let server_name = check.take("host", ServerName::try_from(name.clone()).map_err(unnamed));
+    let config = crate::tls::client(tls, check.section, check.name, check.diagnostics)?;
+    let tls = match config {
+        Some(config) => Some((config, server_name?)),
+        None => None,
+    };
+    let endpoint = Endpoint { host: options.host.0.clone(), port: port?, tls, proxy: proxy? };
+    check.take("net.source_address", Client::new(endpoint, net))
 }
 
 /// What an option's 0 stands for.
@@ -250,3 +263,6 @@ impl Output for Http {
         }]
     }
 }
+
+#[cfg(test)]
+mod tests;
