@@ -11,7 +11,6 @@ pub mod health;
 pub mod http_server;
 pub mod inputs;
 pub mod io;
-pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;
