@@ -79,7 +79,11 @@ impl Parser {
     }
 
     /// The same with the machine's zones, for `Time_Zone` and `Time_System_Timezone` (which asks for the empty name).
-    pub fn configure_with(section: &Section, zones: Zones<'_>, diagnostics: &mut Diagnostics) -> Option<Parser> {
+    pub fn configure_with(
+        section: &Section,
+        zones: Zones<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Parser> {
         options::configure(section, zones, diagnostics)
     }
 

@@ -58,7 +58,11 @@ pub(super) fn only_utc(name: &str) -> Option<time::Zone> {
     ["UTC", "Etc/UTC", "GMT", "Etc/GMT"].contains(&name).then(time::Zone::utc)
 }
 
-pub(super) fn configure(section: &Section, zones: Zones<'_>, diagnostics: &mut Diagnostics) -> Option<Parser> {
+pub(super) fn configure(
+    section: &Section,
+    zones: Zones<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Parser> {
     let name = section.get("name").map(|e| e.value.clone()).unwrap_or_default();
     let owner = if name.is_empty() { "parser".to_owned() } else { format!("parser {name}") };
     check_names(section, &owner, &[Options::TABLE], diagnostics);
@@ -68,7 +72,9 @@ pub(super) fn configure(section: &Section, zones: Zones<'_>, diagnostics: &mut D
         return None;
     }
     let Some(format) = options.format else {
-        diagnostics.error(&section.span, format!("{owner}: `format` is missing")).help(format!("rule: {FORMATS}"));
+        diagnostics
+            .error(&section.span, format!("{owner}: `format` is missing"))
+            .help(format!("rule: {FORMATS}"));
         return None;
     };
     let regex = regex(section, &owner, format, &options, diagnostics);
@@ -113,7 +119,9 @@ fn regex(
         return Some(None);
     }
     let Some(pattern) = filled(&options.regex) else {
-        diagnostics.error(&section.span, format!("{owner}: `regex` is missing")).help("rule: the format regex needs one");
+        diagnostics
+            .error(&section.span, format!("{owner}: `regex` is missing"))
+            .help("rule: the format regex needs one");
         return None;
     };
     let span = section.get("regex").map_or(&section.span, |e| &e.value_span);
@@ -127,7 +135,9 @@ fn regex(
             Some(Some(regex))
         }
         Err(error) => {
-            diagnostics.error(span, format!("{owner}: `regex` is not a pattern: {error}")).help(format!("pattern: {pattern}"));
+            diagnostics
+                .error(span, format!("{owner}: `regex` is not a pattern: {error}"))
+                .help(format!("pattern: {pattern}"));
             None
         }
     }

@@ -58,7 +58,12 @@ fn check(entries: &[(&str, &str)], cases: &[(&str, &str)]) {
 #[test]
 fn json_times_and_kept_fields() {
     check(
-        &[("Format", "json"), ("Time_Key", "time"), ("Time_Format", "%Y-%m-%dT%H:%M:%S.%L"), ("Time_Keep", "On")],
+        &[
+            ("Format", "json"),
+            ("Time_Key", "time"),
+            ("Time_Format", "%Y-%m-%dT%H:%M:%S.%L"),
+            ("Time_Keep", "On"),
+        ],
         &[
             (
                 r#"{"log":"a\n","time":"2024-02-03T14:30:25.123456Z"}"#,
@@ -72,7 +77,10 @@ fn json_times_and_kept_fields() {
     );
     check(
         &[("Format", "json"), ("Time_Key", "ts"), ("Time_Format", "%s")],
-        &[(r#"{"ts":"1700000000","m":1}"#, r#"1700000000.000000000 {"m":1}"#), (r#"{"ts":"x","m":1}"#, r#"- {"ts":"x","m":1}"#)],
+        &[
+            (r#"{"ts":"1700000000","m":1}"#, r#"1700000000.000000000 {"m":1}"#),
+            (r#"{"ts":"x","m":1}"#, r#"- {"ts":"x","m":1}"#),
+        ],
     );
 }
 
@@ -141,9 +149,15 @@ fn logfmt() {
     check(
         &[("Format", "logfmt")],
         &[
-            (r#"level=info msg="hello world" n=5 ok"#, r#"- {"level":"info","msg":"hello world","n":"5","ok":true}"#),
+            (
+                r#"level=info msg="hello world" n=5 ok"#,
+                r#"- {"level":"info","msg":"hello world","n":"5","ok":true}"#,
+            ),
             (r#"a="x \"quoted\" y" b= c="""#, r#"- {"a":"x \"quoted\" y","b":true,"c":""}"#),
-            (r#"unquoted=with=equals and "loose"#, r#"- {"unquoted":"with","equals":true,"and":true,"loose":true}"#),
+            (
+                r#"unquoted=with=equals and "loose"#,
+                r#"- {"unquoted":"with","equals":true,"and":true,"loose":true}"#,
+            ),
             (r#"a="open \"#, r#"- {"a":"open \\"}"#),
             ("", "no"),
         ],
@@ -155,9 +169,15 @@ fn logfmt() {
             ("Time_Format", "%Y-%m-%dT%H:%M:%SZ"),
             ("Types", "dur:float n:integer"),
         ],
-        &[("ts=2024-01-02T03:04:05Z dur=0.25 n=12 msg=x", r#"1704164645.000000000 {"dur":0.25,"n":12,"msg":"x"}"#)],
+        &[(
+            "ts=2024-01-02T03:04:05Z dur=0.25 n=12 msg=x",
+            r#"1704164645.000000000 {"dur":0.25,"n":12,"msg":"x"}"#,
+        )],
     );
-    check(&[("Format", "logfmt"), ("Logfmt_No_Bare_Keys", "on")], &[("a=1 b", "no"), ("a=1 b=", r#"- {"a":"1","b":true}"#)]);
+    check(
+        &[("Format", "logfmt"), ("Logfmt_No_Bare_Keys", "on")],
+        &[("a=1 b", "no"), ("a=1 b=", r#"- {"a":"1","b":true}"#)],
+    );
 }
 
 #[test]
@@ -165,7 +185,10 @@ fn decoders() {
     check(
         &[("Format", "json"), ("Decode_Field", "json log")],
         &[
-            (r#"{"log":"{\"a\":1,\"b\":{\"c\":2}}","s":"x"}"#, r#"- {"log":"{\"a\":1,\"b\":{\"c\":2}}","s":"x","a":1,"b":{"c":2}}"#),
+            (
+                r#"{"log":"{\"a\":1,\"b\":{\"c\":2}}","s":"x"}"#,
+                r#"- {"log":"{\"a\":1,\"b\":{\"c\":2}}","s":"x","a":1,"b":{"c":2}}"#,
+            ),
             (r#"{"log":"plain text","s":"x"}"#, r#"- {"log":"plain text","s":"x"}"#),
         ],
     );
@@ -177,7 +200,11 @@ fn decoders() {
         ],
     );
     check(
-        &[("Format", "json"), ("Decode_Field_As", "escaped_utf8 log do_next"), ("Decode_Field_As", "json log")],
+        &[
+            ("Format", "json"),
+            ("Decode_Field_As", "escaped_utf8 log do_next"),
+            ("Decode_Field_As", "json log"),
+        ],
         &[
             (r#"{"log":"line\\n\\u00e9","s":1}"#, r#"- {"log":"line\n\u00e9","s":1}"#),
             (r#"{"log":"{\"k\":\"v\"}","s":2}"#, r#"- {"log":{"k":"v"},"s":2}"#),
@@ -195,13 +222,23 @@ fn what_is_wrong_is_told() {
         (vec![("Name", "p"), ("Format", "regex"), ("Regex", "(?<a>")], "is not a pattern"),
         (vec![("Name", "p"), ("Format", "json"), ("Time_Fromat", "%s")], "unknown option `Time_Fromat`"),
         (vec![("Name", "p"), ("Format", "json"), ("Decode_Field", "xml a")], "`decode_field` is `xml a`"),
-        (vec![("Name", "p"), ("Format", "json"), ("Time_Format", "%s"), ("Time_Offset", "1h")], "`time_offset` is `1h`"),
+        (
+            vec![("Name", "p"), ("Format", "json"), ("Time_Format", "%s"), ("Time_Offset", "1h")],
+            "`time_offset` is `1h`",
+        ),
         (vec![("Name", "p"), ("Format", "json"), ("Time_Zone", "UTC")], "needs a `time_format`"),
-        (vec![("Name", "p"), ("Format", "json"), ("Time_Format", "%d"), ("Time_Zone", "Moon/Base")], "`Moon/Base`"),
+        (
+            vec![("Name", "p"), ("Format", "json"), ("Time_Format", "%d"), ("Time_Zone", "Moon/Base")],
+            "`Moon/Base`",
+        ),
     ] {
         let mut diagnostics = Diagnostics::default();
         Parser::configure(&section(&entries), &mut diagnostics);
         assert!(diagnostics.has_errors(), "{entries:?}");
-        assert!(diagnostics.list.iter().any(|d| d.message.contains(message)), "{message}: {:?}", diagnostics.list);
+        assert!(
+            diagnostics.list.iter().any(|d| d.message.contains(message)),
+            "{message}: {:?}",
+            diagnostics.list
+        );
     }
 }

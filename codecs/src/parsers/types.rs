@@ -49,7 +49,9 @@ pub(super) fn cast<'a>(kind: Kind, text: Text<'a>, arena: &'a Bump) -> Value<'a>
             let number = hex(text.bytes);
             match i64::try_from(number) {
                 Ok(small) => Value::Int(small),
-                Err(_) => Value::Number(arena.alloc_slice_copy(itoa::Buffer::new().format(number).as_bytes())),
+                Err(_) => {
+                    Value::Number(arena.alloc_slice_copy(itoa::Buffer::new().format(number).as_bytes()))
+                }
             }
         }
     }
@@ -71,7 +73,9 @@ fn integer(text: &[u8]) -> i64 {
     let mut value: i64 = 0;
     for byte in digits.iter().take_while(|b| b.is_ascii_digit()) {
         let digit = i64::from(byte - b'0');
-        let next = value.checked_mul(10).and_then(|v| if negative { v.checked_sub(digit) } else { v.checked_add(digit) });
+        let next = value
+            .checked_mul(10)
+            .and_then(|v| if negative { v.checked_sub(digit) } else { v.checked_add(digit) });
         match next {
             Some(next) => value = next,
             None => return if negative { i64::MIN } else { i64::MAX },
@@ -143,10 +147,20 @@ mod tests {
         ] {
             assert_eq!(integer(text.as_bytes()), number, "{text}");
         }
-        for (text, number) in [("ff", 255), ("1A", 26), ("zz", 0), ("0x10", 16), ("0x", 0), ("fffffffffffffffff", u64::MAX)] {
+        for (text, number) in
+            [("ff", 255), ("1A", 26), ("zz", 0), ("0x10", 16), ("0x", 0), ("fffffffffffffffff", u64::MAX)]
+        {
             assert_eq!(hex(text.as_bytes()), number, "{text}");
         }
-        for (text, number) in [("2.5", 2.5), ("1e3", 1000.0), ("xyz", 0.0), ("3.4.5", 3.4), ("-.5e", -0.5), ("7.", 7.0), ("1e+", 1.0)] {
+        for (text, number) in [
+            ("2.5", 2.5),
+            ("1e3", 1000.0),
+            ("xyz", 0.0),
+            ("3.4.5", 3.4),
+            ("-.5e", -0.5),
+            ("7.", 7.0),
+            ("1e+", 1.0),
+        ] {
             assert_eq!(float(text.as_bytes()), number, "{text}");
         }
     }
@@ -154,10 +168,19 @@ mod tests {
     #[test]
     fn what_is_no_boolean_or_not_finite_stays_text() {
         let arena = Bump::new();
-        for (kind, text) in [(Kind::Bool, "yes"), (Kind::Float, "inf"), (Kind::Float, "nan"), (Kind::Float, "1e999")] {
-            assert_eq!(cast(kind, Text::new(text.as_bytes()), &arena), Value::text(text.as_bytes()), "{text}");
+        for (kind, text) in
+            [(Kind::Bool, "yes"), (Kind::Float, "inf"), (Kind::Float, "nan"), (Kind::Float, "1e999")]
+        {
+            assert_eq!(
+                cast(kind, Text::new(text.as_bytes()), &arena),
+                Value::text(text.as_bytes()),
+                "{text}"
+            );
         }
         assert_eq!(cast(Kind::Bool, Text::new(b"TRUEish"), &arena), Value::Bool(true));
-        assert_eq!(cast(Kind::Hex, Text::new(b"ffffffffffffffff"), &arena), Value::Number(b"18446744073709551615"));
+        assert_eq!(
+            cast(Kind::Hex, Text::new(b"ffffffffffffffff"), &arena),
+            Value::Number(b"18446744073709551615")
+        );
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn unescape_mysql(text: &[u8], out: &mut Vec<'_, u8>) {
             Some(b'n') => out.push(b'\n'),
             Some(b'r') => out.push(b'\r'),
             Some(b't') => out.push(b'\t'),
-            Some(&(quoted @ (b'\\' | b'\'' | b'"'))) => out.push(quoted),
+            Some(&quoted @ (b'\\' | b'\'' | b'"')) => out.push(quoted),
             Some(b'0') => out.push(0),
             Some(b'Z') => out.push(0x1a),
             Some(&other) => out.extend([b'\\', other]),
@@ -115,7 +115,9 @@ fn numeric(text: &[u8]) -> (u32, usize) {
             (high @ 0xd800..=0xdbff, 4) if rest.get(4..6) == Some(b"\\u") && rest.len() > 6 => {
                 let (low, count) = digits(&rest[6..], 16, 4);
                 let pair = count == 4 && (0xdc00..=0xdfff).contains(&low);
-                let code = 0x10000u32.wrapping_add(high.wrapping_sub(0xd800) << 10).wrapping_add(low.wrapping_sub(0xdc00));
+                let code = 0x10000u32
+                    .wrapping_add(high.wrapping_sub(0xd800) << 10)
+                    .wrapping_add(low.wrapping_sub(0xdc00));
                 (if pair { code } else { REPLACEMENT }, 7 + count)
             }
             (0xd800..=0xdfff, 4) => (REPLACEMENT, 5),
@@ -144,7 +146,10 @@ mod tests {
     fn dialects() {
         assert_eq!(run(unescape, r#"a\nb\tc\\d\"e\u00e9"#), "a\nb\tc\\d\"eu00e9");
         assert_eq!(run(unescape_mysql, r"a\'b\Z\0\q\\"), "a'b\u{1a}\0\\q\\");
-        assert_eq!(run(unescape_utf8, r"\u00e9 \ud83d\ude80 \x41\101 \ud83d x \q\/ \u12"), "é \u{1f680} AA \u{fffd} x q/ \u{fffd}");
+        assert_eq!(
+            run(unescape_utf8, r"\u00e9 \ud83d\ude80 \x41\101 \ud83d x \q\/ \u12"),
+            "é \u{1f680} AA \u{fffd} x q/ \u{fffd}"
+        );
         assert_eq!(run(unescape_utf8, "é\\n"), "é\n");
     }
 }

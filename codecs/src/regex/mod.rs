@@ -116,7 +116,8 @@ impl Regex {
             Ok(tree) => Regex::automata(tree),
             Err(Refusal::Syntax(message)) => Err(Error { message }),
             Err(Refusal::Backtracking(why)) => {
-                let fallback = Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
+                let fallback =
+                    Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
                 let names = fallback.names();
                 Ok(Regex {
                     names,
@@ -149,16 +150,18 @@ impl Regex {
         let _ = scratch;
         match &self.engine {
             Engine::Backtracking(fallback, _) => fallback.is_match(text),
-            Engine::Automata(automata) => match automata.matcher.get_or_init(|| automata.new_matcher(self.literals.as_deref())) {
-                Matcher::Dense(dfa, finder) => {
-                    if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
-                        return false;
+            Engine::Automata(automata) => {
+                match automata.matcher.get_or_init(|| automata.new_matcher(self.literals.as_deref())) {
+                    Matcher::Dense(dfa, finder) => {
+                        if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
+                            return false;
+                        }
+                        let input = regex_automata::Input::new(text).earliest(true);
+                        dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
                     }
-                    let input = regex_automata::Input::new(text).earliest(true);
-                    dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
+                    Matcher::Meta(regex) => regex.is_match(text),
                 }
-                Matcher::Meta(regex) => regex.is_match(text),
-            },
+            }
         }
     }
 
@@ -173,7 +176,9 @@ impl Regex {
                     return true;
                 }
                 match automata.groups() {
-                    Captures::TwoPass(two_pass) => two_pass.captures(text, &mut scratch.notes, &mut scratch.slots),
+                    Captures::TwoPass(two_pass) => {
+                        two_pass.captures(text, &mut scratch.notes, &mut scratch.slots)
+                    }
                     Captures::Meta(regex) => meta_captures(regex, text, &mut scratch.slots),
                 }
             }
@@ -223,7 +228,10 @@ impl Automata {
 
     fn meta(&self) -> meta::Regex {
         let config = meta::Config::new().utf8_empty(false).nfa_size_limit(None);
-        meta::Builder::new().configure(config).build_from_hir(&self.hir).expect("without a size limit, what compiled once does again")
+        meta::Builder::new()
+            .configure(config)
+            .build_from_hir(&self.hir)
+            .expect("without a size limit, what compiled once does again")
     }
 
     fn new_matcher(&self, literals: Option<&[Vec<u8>]>) -> Matcher {
@@ -236,7 +244,8 @@ impl Automata {
             .determinize_size_limit(Some(4 * DENSE_BYTES_MAX))
             .start_kind(regex_automata::dfa::StartKind::Unanchored);
         let captures = thompson::WhichCaptures::None;
-        let nfa = thompson::Config::new().utf8(false).which_captures(captures).nfa_size_limit(Some(NFA_BYTES_MAX));
+        let nfa =
+            thompson::Config::new().utf8(false).which_captures(captures).nfa_size_limit(Some(NFA_BYTES_MAX));
         let nfa = thompson::Compiler::new().configure(nfa).build_from_hir(&self.hir).ok();
         let dense = nfa.and_then(|nfa| dense::Builder::new().configure(config).build_from_nfa(&nfa).ok());
         dense.map_or_else(|| Matcher::Meta(self.meta()), |dfa| Matcher::Dense(dfa, finder))
@@ -257,7 +266,9 @@ fn meta_captures(regex: &meta::Regex, text: &[u8], slots: &mut Vec<usize>) -> bo
 /// Takes off the slashes, as Fluent Bit does: `/a/` and `/a/i`, but `/a/o` and `/a` stay whole.
 fn unslash(pattern: &str) -> (&str, Flags) {
     let mut flags = Flags::default();
-    let Some(last) = pattern.rfind('/').filter(|&at| at > 0 && pattern.starts_with('/')) else { return (pattern, flags) };
+    let Some(last) = pattern.rfind('/').filter(|&at| at > 0 && pattern.starts_with('/')) else {
+        return (pattern, flags);
+    };
     let options = &pattern[last + 1..];
     if options.is_empty() {
         return (&pattern[1..last], flags);
@@ -309,7 +320,8 @@ fn mark_plain(node: &Node, plain: &mut [bool]) {
 fn required(node: &Node) -> Option<Vec<Vec<u8>>> {
     /// More of them would not be quicker than the automaton.
     const LITERALS_MAX: usize = 16;
-    let worth = |set: &Vec<Vec<u8>>| (set.iter().map(Vec::len).min().unwrap_or(0), std::cmp::Reverse(set.len()));
+    let worth =
+        |set: &Vec<Vec<u8>>| (set.iter().map(Vec::len).min().unwrap_or(0), std::cmp::Reverse(set.len()));
     match node {
         Node::Literal(bytes) => Some(vec![bytes.clone()]),
         Node::Group { node, .. } => required(node),

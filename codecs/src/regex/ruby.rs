@@ -126,7 +126,11 @@ impl Parser {
             branches.push(self.branch()?);
         }
         self.depth -= 1;
-        Ok(if branches.len() == 1 { branches.pop().unwrap_or(Node::Empty) } else { Node::Alternate(branches) })
+        Ok(if branches.len() == 1 {
+            branches.pop().unwrap_or(Node::Empty)
+        } else {
+            Node::Alternate(branches)
+        })
     }
 
     fn branch(&mut self) -> Result<Node> {
@@ -311,7 +315,8 @@ impl Parser {
                 None => return Err(syntax("end pattern in group name")),
             }
         }
-        let valid = name.chars().all(|c| c == '_' || c.is_alphanumeric()) && !name.starts_with(|c: char| c.is_ascii_digit());
+        let valid = name.chars().all(|c| c == '_' || c.is_alphanumeric())
+            && !name.starts_with(|c: char| c.is_ascii_digit());
         if name.is_empty() || !valid {
             return Err(syntax(&format!("invalid group name <{name}>")));
         }
@@ -345,7 +350,11 @@ impl Parser {
                 Some(':') => {
                     let node = self.alternation()?;
                     self.flags = before;
-                    return if self.eat(')') { Ok(Some(node)) } else { Err(syntax("end pattern with unmatched parenthesis")) };
+                    return if self.eat(')') {
+                        Ok(Some(node))
+                    } else {
+                        Err(syntax("end pattern with unmatched parenthesis"))
+                    };
                 }
                 Some(')') => {
                     let node = self.alternation()?;
@@ -375,7 +384,9 @@ impl Parser {
             'G' => return Err(Refusal::Backtracking("\\G")),
             'K' => return Err(Refusal::Backtracking("\\K")),
             'X' => return Err(Refusal::Backtracking("\\X")),
-            'k' | 'g' if matches!(self.peek(), Some('<' | '\'')) => return Err(Refusal::Backtracking("a back-reference")),
+            'k' | 'g' if matches!(self.peek(), Some('<' | '\'')) => {
+                return Err(Refusal::Backtracking("a back-reference"));
+            }
             '1'..='9' => return Err(Refusal::Backtracking("a back-reference")),
             'R' => Node::Alternate(vec![
                 Node::Literal(b"\r\n".to_vec()),
@@ -410,14 +421,20 @@ impl Parser {
             'u' => {
                 let code = self.digits(16, 4);
                 match code {
-                    Some((code, 4)) => char::from_u32(code).ok_or_else(|| syntax("invalid code point value"))?,
+                    Some((code, 4)) => {
+                        char::from_u32(code).ok_or_else(|| syntax("invalid code point value"))?
+                    }
                     _ => return Err(syntax("too short escape sequence")),
                 }
             }
             '0'..='7' => {
                 self.at -= 1;
                 let (code, _) = self.digits(8, 3).unwrap_or((0, 0));
-                return Ok(if code < 0x80 { Escaped::Char(code as u8 as char) } else { Escaped::Byte(code as u8) });
+                return Ok(if code < 0x80 {
+                    Escaped::Char(code as u8 as char)
+                } else {
+                    Escaped::Byte(code as u8)
+                });
             }
             'p' | 'P' if self.peek() == Some('{') => return self.property(c == 'P').map(Escaped::Class),
             'c' | 'C' | 'M' => return Err(Refusal::Backtracking("a control or meta escape")),

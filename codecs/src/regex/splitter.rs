@@ -269,7 +269,14 @@ fn compile(steps: &mut Vec<Step>, node: &Node, next: usize) -> Option<usize> {
 }
 
 /// `(…)?`; other repeated parts do not read like steps.
-fn optional(steps: &mut Vec<Step>, node: &Node, min: u32, max: Option<u32>, greedy: bool, next: usize) -> Option<usize> {
+fn optional(
+    steps: &mut Vec<Step>,
+    node: &Node,
+    min: u32,
+    max: Option<u32>,
+    greedy: bool,
+    next: usize,
+) -> Option<usize> {
     if (min, max) != (0, Some(1)) || node.nullable() {
         return None;
     }
@@ -281,15 +288,28 @@ fn optional(steps: &mut Vec<Step>, node: &Node, min: u32, max: Option<u32>, gree
     add(steps, Step::Choose(branches.into()))
 }
 
-fn run(steps: &mut Vec<Step>, set: ByteSet, (min, max): (usize, usize), greedy: bool, next: usize) -> Option<usize> {
-    let (scan, take) = if greedy { greedy_end(steps, &set, max, next) } else { lazy_end(steps, &set, (min, max), next)? };
+fn run(
+    steps: &mut Vec<Step>,
+    set: ByteSet,
+    (min, max): (usize, usize),
+    greedy: bool,
+    next: usize,
+) -> Option<usize> {
+    let (scan, take) =
+        if greedy { greedy_end(steps, &set, max, next) } else { lazy_end(steps, &set, (min, max), next)? };
     // Only the first byte of a run's least part is looked at in `Run::end`.
     if min > 1 && !matches!(take, Take::All) {
         return None;
     }
     if min > 1 {
         // The least part is checked as a run of its own.
-        let rest = add(steps, Step::Run(Box::new(Run { set, min: 0, max: max - min, scan: Scan::new(&complement(&set)), take }), next))?;
+        let rest = add(
+            steps,
+            Step::Run(
+                Box::new(Run { set, min: 0, max: max - min, scan: Scan::new(&complement(&set)), take }),
+                next,
+            ),
+        )?;
         return (0..min).try_fold(rest, |next, _| add(steps, Step::One(set, false, next)));
     }
     add(steps, Step::Run(Box::new(Run { set, min, max, scan, take }), next))

@@ -53,7 +53,12 @@ impl Engines {
         let (bare, flags) = unslash(pattern);
         let tree = ruby::parse(bare, flags).unwrap_or_else(|e| panic!("`{pattern}`: {e:?}"));
         let splitter = Splitter::new(&tree.node, tree.groups);
-        let automata = Automata { hir: tree.node.hir(), splitter: None, two_pass: OnceLock::new(), matcher: OnceLock::new() };
+        let automata = Automata {
+            hir: tree.node.hir(),
+            splitter: None,
+            two_pass: OnceLock::new(),
+            matcher: OnceLock::new(),
+        };
         let two_pass = TwoPass::new(&automata.nfa().expect("compiles")).expect("small enough");
         Engines { pattern: pattern.to_owned(), oracle: automata.meta(), two_pass, splitter }
     }

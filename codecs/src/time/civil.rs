@@ -39,7 +39,15 @@ impl Civil {
     pub(super) fn new(secs: i64) -> Civil {
         let (day_number, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400) as u32);
         let (year, month, day) = date(day_number);
-        Civil { year, month, day, hour: rest / 3600, minute: rest / 60 % 60, second: rest % 60, days: day_number }
+        Civil {
+            year,
+            month,
+            day,
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+            days: day_number,
+        }
     }
 
     /// 0 is Sunday.
@@ -66,7 +74,10 @@ mod tests {
         assert_eq!(days(1970, 1, 1), 0);
         assert_eq!(days(2024, 2, 30), days(2024, 3, 1));
         assert_eq!(days(2024, 13, 1), days(2025, 1, 1));
-        assert_eq!(Civil::new(951_782_400), Civil { year: 2000, month: 2, day: 29, hour: 0, minute: 0, second: 0, days: 11_016 });
+        assert_eq!(
+            Civil::new(951_782_400),
+            Civil { year: 2000, month: 2, day: 29, hour: 0, minute: 0, second: 0, days: 11_016 }
+        );
         assert_eq!((Civil::new(951_782_400).weekday(), Civil::new(951_782_400).day_of_year()), (2, 60));
     }
 }

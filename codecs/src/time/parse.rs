@@ -137,7 +137,10 @@ impl Tm {
     };
 
     fn secs(&self) -> i64 {
-        civil::days(self.year, self.month + 1, self.day) * 86_400 + self.hour * 3600 + self.minute * 60 + self.second
+        civil::days(self.year, self.month + 1, self.day) * 86_400
+            + self.hour * 3600
+            + self.minute * 60
+            + self.second
     }
 
     /// What the end of a reading computes: the year of `%y`, the date of `%j`.
@@ -176,11 +179,20 @@ impl Format {
             Some(at) => (&format[..at], Some(compile(&format.as_bytes()[at + 2..]))),
             None => (format, None),
         };
-        let with_zone = ["%z", "%Z", "%SZ", "%S.%LZ", "%S.%fZ", "%S,%LZ", "%S,%fZ"].iter().any(|z| format.contains(z));
+        let with_zone =
+            ["%z", "%Z", "%SZ", "%S.%LZ", "%S.%fZ", "%S,%LZ", "%S,%fZ"].iter().any(|z| format.contains(z));
         let steps = compile(before.as_bytes());
         let with_year = ["%Y", "%y", "%s"].iter().any(|y| format.contains(y));
         let prefix = prefix(&steps, after.as_deref().unwrap_or_default());
-        Format { id: NEXT.fetch_add(1, Ordering::Relaxed), steps, after, with_year, with_zone, prefix, options }
+        Format {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            steps,
+            after,
+            with_year,
+            with_zone,
+            prefix,
+            options,
+        }
     }
 
     /// Reads a text; `None` when it does not fit. `now` gives the date that the format lacks.
@@ -198,7 +210,13 @@ impl Format {
 
     /// The wall clock after the prefix, and where the text goes on.
     #[inline]
-    fn remembered(&self, prefix: usize, text: &[u8], now: Timestamp, cache: &mut Cache) -> Option<(Tm, usize)> {
+    fn remembered(
+        &self,
+        prefix: usize,
+        text: &[u8],
+        now: Timestamp,
+        cache: &mut Cache,
+    ) -> Option<(Tm, usize)> {
         let quarter = if self.with_year { 0 } else { now.secs.div_euclid(900) };
         let known = cache.entries.iter().find(|e| e.id == self.id);
         if let Some(entry) = known
@@ -312,7 +330,8 @@ fn prefix(steps: &[Step], after: &[Step]) -> Option<usize> {
     let own = |s: &Step| !matches!(s, Step::Epoch | Step::Offset | Step::ZoneName | Step::Never);
     let fixed = matches!(steps.get(second.checked_sub(1)?), Some(Step::Literal(_)));
     let rest = &steps[second + 1..];
-    (fixed && steps[..second].iter().all(own) && rest.iter().all(quiet) && after.iter().all(quiet)).then_some(second)
+    (fixed && steps[..second].iter().all(own) && rest.iter().all(quiet) && after.iter().all(quiet))
+        .then_some(second)
 }
 
 fn compile(format: &[u8]) -> Vec<Step> {
@@ -529,7 +548,8 @@ fn epoch(text: &[u8], at: &mut usize, tm: &mut Tm) -> Option<()> {
     *at += digits;
     let moment = civil::Civil::new(secs);
     (tm.year, tm.month, tm.day) = (moment.year, i64::from(moment.month) - 1, i64::from(moment.day));
-    (tm.hour, tm.minute, tm.second) = (i64::from(moment.hour), i64::from(moment.minute), i64::from(moment.second));
+    (tm.hour, tm.minute, tm.second) =
+        (i64::from(moment.hour), i64::from(moment.minute), i64::from(moment.second));
     tm.offset = 0;
     tm.known = Known { year: true, month: true, day: true, day_of_year: true };
     Some(())
@@ -549,8 +569,10 @@ fn offset(text: &[u8], at: &mut usize, tm: &mut Tm) -> Option<()> {
         b'G' | b'U' => return None,
         _ => {
             let word = rest.get(..3)?.to_ascii_uppercase();
-            let hours = ["EST", "CST", "MST", "PST"].iter().position(|z| z.as_bytes() == word).map(|n| -5 - n as i64);
-            let summer = ["EDT", "CDT", "MDT", "PDT"].iter().position(|z| z.as_bytes() == word).map(|n| -4 - n as i64);
+            let hours =
+                ["EST", "CST", "MST", "PST"].iter().position(|z| z.as_bytes() == word).map(|n| -5 - n as i64);
+            let summer =
+                ["EDT", "CDT", "MDT", "PDT"].iter().position(|z| z.as_bytes() == word).map(|n| -4 - n as i64);
             return zone(at, tm, 3, hours.or(summer)? * 3600);
         }
     };
@@ -631,7 +653,8 @@ const ZONES: &[(&str, i64)] = &[
 fn zone_name(text: &[u8], at: &mut usize, tm: &mut Tm) -> Option<()> {
     let rest = &text[*at..];
     let word = &rest[..rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count()];
-    if let Some((name, quarters)) = ZONES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())) {
+    if let Some((name, quarters)) = ZONES.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
+    {
         return zone(at, tm, name.len(), quarters * 900);
     }
     if let [letter] = word {

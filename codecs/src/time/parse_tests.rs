@@ -50,7 +50,10 @@ fn an_offset_holds_where_the_text_has_none() {
     let plain = Format::new("%Y-%m-%d %H:%M:%S", options.clone());
     assert_eq!(plain.parse(b"2024-02-03 14:30:25", NOW, &mut cache).map(|t| t.secs), Some(1_706_967_025));
     let zoned = Format::new("%Y-%m-%d %H:%M:%S %z", options);
-    assert_eq!(zoned.parse(b"2024-02-03 14:30:25 +0000", NOW, &mut cache).map(|t| t.secs), Some(1_706_970_625));
+    assert_eq!(
+        zoned.parse(b"2024-02-03 14:30:25 +0000", NOW, &mut cache).map(|t| t.secs),
+        Some(1_706_970_625)
+    );
 }
 
 #[test]
@@ -69,8 +72,15 @@ fn a_prefix_is_remembered_for_its_own_text_only() {
 
 #[test]
 fn no_cut_text_panics() {
-    for format in ["%c %Z", "%G-%V-%u %z", "%Y-%m-%dT%H:%M:%S.%L%z", "%s", "%b %e %I %p %n%%", "%EY %Oy %EOd %"] {
-        for text in ["Sat Feb  3 14:30:25 2024 UTC", "2024-05-6 EST", "2024-02-03T14:30:25.123456789+0100", "99999999999999999999"] {
+    for format in
+        ["%c %Z", "%G-%V-%u %z", "%Y-%m-%dT%H:%M:%S.%L%z", "%s", "%b %e %I %p %n%%", "%EY %Oy %EOd %"]
+    {
+        for text in [
+            "Sat Feb  3 14:30:25 2024 UTC",
+            "2024-05-6 EST",
+            "2024-02-03T14:30:25.123456789+0100",
+            "99999999999999999999",
+        ] {
             for cut in 0..=text.len() {
                 parse(format, &text[..cut]);
                 let loose = Format::new(format, Options::default());

@@ -42,7 +42,9 @@ fn two(out: &mut Vec<u8>, number: u32) {
 fn date_time(out: &mut Vec<u8>, t: Timestamp, between: u8) {
     let c = Civil::new(t.secs);
     pad(out, c.year, 4, b'0');
-    for (mark, number) in [(b'-', c.month), (b'-', c.day), (between, c.hour), (b':', c.minute), (b':', c.second)] {
+    for (mark, number) in
+        [(b'-', c.month), (b'-', c.day), (between, c.hour), (b':', c.minute), (b':', c.second)]
+    {
         out.push(mark);
         two(out, number);
     }
@@ -128,7 +130,14 @@ fn iso_week(c: &Civil) -> (i64, i64) {
     (year, (thursday - super::civil::days(year, 1, 1)) / 7 + 1)
 }
 
-fn convert(out: &mut Vec<u8>, conversion: char, flag: Option<char>, digits: usize, t: Timestamp, c: &Civil) -> bool {
+fn convert(
+    out: &mut Vec<u8>,
+    conversion: char,
+    flag: Option<char>,
+    digits: usize,
+    t: Timestamp,
+    c: &Civil,
+) -> bool {
     if let Some((number, width, fill)) = numeric(conversion, t, c) {
         let (width, fill) = match flag {
             Some('-') => (1, fill),
@@ -140,8 +149,12 @@ fn convert(out: &mut Vec<u8>, conversion: char, flag: Option<char>, digits: usiz
     }
     let name = |full: &'static str, short: bool| if short { &full[..3] } else { full };
     match conversion {
-        'a' | 'A' => out.extend_from_slice(name(DAYS[c.weekday() as usize % 7], conversion == 'a').as_bytes()),
-        'b' | 'h' | 'B' => out.extend_from_slice(name(MONTHS[(c.month as usize + 11) % 12], conversion != 'B').as_bytes()),
+        'a' | 'A' => {
+            out.extend_from_slice(name(DAYS[c.weekday() as usize % 7], conversion == 'a').as_bytes())
+        }
+        'b' | 'h' | 'B' => {
+            out.extend_from_slice(name(MONTHS[(c.month as usize + 11) % 12], conversion != 'B').as_bytes())
+        }
         'p' => out.extend_from_slice(if c.hour < 12 { b"AM" } else { b"PM" }),
         'P' => out.extend_from_slice(if c.hour < 12 { b"am" } else { b"pm" }),
         'N' => {

@@ -55,7 +55,8 @@ struct Header {
 impl Header {
     fn read(bytes: &[u8]) -> Option<Header> {
         let bytes = bytes.get(..44).filter(|b| b.starts_with(b"TZif"))?;
-        let count = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+        let count =
+            |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
         let counts = [count(20), count(24), count(28), count(32), count(36), count(40)];
         // A zone has some hundreds of transitions; larger counts are nonsense and would overflow.
         counts.iter().all(|c| *c < 1 << 20).then_some(Header { version: bytes[4], counts })
@@ -126,7 +127,9 @@ mod tests {
 
     #[test]
     fn offsets() {
-        for (text, seconds) in [("Z", 0), ("+0100", 3600), ("-05:30", -19_800), ("+00:00", 0), ("+0530", 19_800)] {
+        for (text, seconds) in
+            [("Z", 0), ("+0100", 3600), ("-05:30", -19_800), ("+00:00", 0), ("+0530", 19_800)]
+        {
             assert_eq!(parse_offset(text), Ok(seconds), "{text}");
         }
         for text in ["", "0100", "+01", "+ab00", "+9900", "+1"] {
