@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Control {
     stopping: AtomicBool,
+    flushed: AtomicBool,
     over: AtomicBool,
     failed: AtomicBool,
     /// Inputs that have not reached a natural end.
@@ -33,6 +34,17 @@ impl Control {
     /// True once inputs are to stop.
     pub fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// What sources held back is on its way: once no job is left, all is committed.
+    pub fn set_flushed(&self) {
+        self.flushed.store(true, Ordering::Release);
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring());
+    }
+
+    /// True once what sources held back is on its way.
+    pub fn flushed(&self) -> bool {
+        self.flushed.load(Ordering::Acquire)
     }
 
     /// `Grace` is over: nobody waits for deliveries any more.

@@ -56,6 +56,7 @@ pub struct Queued {
 pub struct Lanes {
     lanes: Arc<Vec<Lane>>,
     budget: Arc<Budget>,
+    metrics: Arc<OutputMetrics>,
 }
 
 /// One queue.
@@ -74,8 +75,13 @@ struct LaneQueue {
 
 impl Lanes {
     /// `count` empty lanes; together they may hold `budget` before their sources are stopped.
-    pub fn new(count: usize, budget: Arc<Budget>) -> Lanes {
-        Lanes { lanes: Arc::new((0..count.max(1)).map(|_| Lane::default()).collect()), budget }
+    pub fn new(count: usize, budget: Arc<Budget>, metrics: Arc<OutputMetrics>) -> Lanes {
+        Lanes { lanes: Arc::new((0..count.max(1)).map(|_| Lane::default()).collect()), budget, metrics }
+    }
+
+    /// Counters of the output.
+    pub fn metrics(&self) -> &Arc<OutputMetrics> {
+        &self.metrics
     }
 
     /// Queues a segment; `lane` is taken modulo their number.
@@ -83,6 +89,8 @@ impl Lanes {
         let lane = &self.lanes[lane % self.lanes.len()];
         let bytes = queued.segment.bytes.len();
         self.budget.take(bytes);
+        self.metrics.queued_bytes.fetch_add(bytes as u64, Relaxed);
+        self.metrics.queued_records.fetch_add(u64::from(queued.segment.records), Relaxed);
         let mut queue = lane.queue.lock().expect("lane lock");
         queue.bytes += bytes;
         queue.queued.push_back(queued);
@@ -258,6 +266,8 @@ impl Delivery {
     /// Acknowledges and gives everything back.
     fn done(&self, way: UnderWay) {
         self.lanes.budget.give(way.bytes);
+        self.metrics.queued_bytes.fetch_sub(way.bytes as u64, Relaxed);
+        self.metrics.queued_records.fetch_sub(way.records, Relaxed);
         for (segment, (ack, charge, pool)) in way.chunk.segments.into_iter().zip(way.rest) {
             pool.give(segment.bytes);
             drop(charge);

@@ -3,13 +3,22 @@
 //! Owns: option tables of outputs, encoding into wire form, packing to a service's limits, requests, verdicts.
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
+pub mod aws;
+pub mod client;
+pub mod cloudwatch_logs;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
 pub mod file;
 pub mod formats;
+pub mod http;
 pub mod net;
+pub mod notice;
 pub mod null;
 pub mod registry;
 pub mod segment;
 pub mod stdout;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 use codecs::Bump;

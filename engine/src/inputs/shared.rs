@@ -14,7 +14,7 @@ use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// What the inputs of a process share.
@@ -62,6 +62,10 @@ pub struct InputShared {
     wake: Arc<Wake>,
     /// Jobs that are submitted and not acknowledged.
     jobs: AtomicUsize,
+    /// Jobs that are submitted and not through the workers.
+    undecoded: AtomicUsize,
+    /// Sources that may hold something back; those that are gone are swept out as it grows.
+    sources: Mutex<Vec<Weak<shards::Source>>>,
     quiet: AtomicBool,
     this: Weak<InputShared>,
 }
@@ -76,7 +80,7 @@ impl Wake {
     /// Makes the fd readable.
     pub fn ring(&self) {
         // A full counter is as good as a written one.
-        drop(rustix::io::write(&self.fd, &1u64.to_ne_bytes()));
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 }
 
@@ -106,6 +110,8 @@ impl InputShared {
             control: common.control.clone(),
             wake,
             jobs: AtomicUsize::new(0),
+            undecoded: AtomicUsize::new(0),
+            sources: Mutex::default(),
             quiet: AtomicBool::new(false),
             this: this.clone(),
         }))
@@ -138,7 +144,25 @@ impl InputShared {
         Charge::taken(bytes, self.budgets.clone(), self.released.clone())
     }
 
+    /// Posts a flush for every source that holds something back.
+    pub fn flush_all(&self) {
+        let sources: Vec<_> = self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
+        sources.iter().for_each(shards::Source::flush_pending);
+    }
+
+    /// True when no job is on the workers.
+    pub fn decoded(&self) -> bool {
+        self.undecoded.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn job_decoded(&self) {
+        if self.undecoded.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.control.changed();
+        }
+    }
+
     pub(crate) fn job_started(&self) {
+        self.undecoded.fetch_add(1, Ordering::AcqRel);
         self.jobs.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -163,7 +187,15 @@ impl InputShared {
 impl Engine for InputShared {
     fn open(&self, info: SourceInfo) -> Source {
         let this = self.this.upgrade().expect("an input in use is alive");
-        shards::Source::new(info, this, &self.pipeline)
+        let source = shards::Source::new(info, this, &self.pipeline);
+        if self.decoder.stateful() {
+            let mut sources = self.sources.lock().expect("sources lock");
+            if sources.len() == sources.capacity() {
+                sources.retain(|s| s.strong_count() > 0);
+            }
+            sources.push(Arc::downgrade(&source));
+        }
+        source
     }
 
     fn submit(&self, source: &Source, block: Block, end: Position) {
@@ -218,7 +250,7 @@ impl Engine for InputShared {
     }
 
     fn drained(&self) -> bool {
-        self.jobs() == 0 || self.control.over()
+        self.control.over() || (self.control.flushed() && self.jobs() == 0)
     }
 
     fn metrics(&self) -> &InputMetrics {
