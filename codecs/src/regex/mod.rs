@@ -104,7 +104,7 @@ enum Captures {
 
 #[derive(Debug)]
 enum Matcher {
-    Dense(dense::DFA<Vec<u32>>, Option<memchr::memmem::Finder<'static>>),
+    Dense(Box<dense::DFA<Vec<u32>>>, Option<Box<memchr::memmem::Finder<'static>>>),
     Meta(meta::Regex),
 }
 
@@ -138,7 +138,7 @@ impl Regex {
             hir,
         };
         // What is too large to compile at all has to be told now.
-        automata.nfa().map_err(|e| Error { message: one_line(&e.to_string()) })?;
+        automata.nfa().map_err(|message| Error { message })?;
         let mut plain = vec![false; tree.groups + 1];
         mark_plain(&tree.node, &mut plain);
         let literals = required(&tree.node);
@@ -222,9 +222,12 @@ impl Regex {
 }
 
 impl Automata {
-    fn nfa(&self) -> Result<thompson::NFA, thompson::BuildError> {
+    fn nfa(&self) -> Result<thompson::NFA, String> {
         let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_BYTES_MAX));
-        thompson::Compiler::new().configure(config).build_from_hir(&self.hir)
+        thompson::Compiler::new()
+            .configure(config)
+            .build_from_hir(&self.hir)
+            .map_err(|e| one_line(&e.to_string()))
     }
 
     fn groups(&self) -> &Captures {
@@ -244,7 +247,7 @@ impl Automata {
 
     fn new_matcher(&self, literals: Option<&[Vec<u8>]>) -> Matcher {
         let finder = match literals {
-            Some([literal]) => Some(memchr::memmem::Finder::new(literal).into_owned()),
+            Some([literal]) => Some(Box::new(memchr::memmem::Finder::new(literal).into_owned())),
             _ => None,
         };
         let config = dense::Config::new()
@@ -256,7 +259,7 @@ impl Automata {
             thompson::Config::new().utf8(false).which_captures(captures).nfa_size_limit(Some(NFA_BYTES_MAX));
         let nfa = thompson::Compiler::new().configure(nfa).build_from_hir(&self.hir).ok();
         let dense = nfa.and_then(|nfa| dense::Builder::new().configure(config).build_from_nfa(&nfa).ok());
-        dense.map_or_else(|| Matcher::Meta(self.meta()), |dfa| Matcher::Dense(dfa, finder))
+        dense.map_or_else(|| Matcher::Meta(self.meta()), |dfa| Matcher::Dense(Box::new(dfa), finder))
     }
 }
 

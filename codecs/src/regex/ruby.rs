@@ -184,6 +184,15 @@ impl Parser {
             '(' => return self.group(),
             '\\' => self.escape()?,
             '*' | '+' | '?' => return Err(syntax("target of repeat operator is not specified")),
+            '{' => {
+                let after = self.at;
+                self.at -= 1;
+                if self.interval()?.is_some() {
+                    return Err(syntax("target of repeat operator is not specified"));
+                }
+                self.at = after;
+                self.literal(c)
+            }
             c => self.literal(c),
         }))
     }
@@ -248,8 +257,7 @@ impl Parser {
             return Err(syntax("too big number for repeat range"));
         }
         match max {
-            // `{5,2}` is `{2,5}` made possessive.
-            Some(high) if high < low => Err(Refusal::Backtracking("a possessive quantifier")),
+            Some(high) if high < low => Err(syntax("upper is smaller than lower in repeat range")),
             high => Ok(Some((low, high))),
         }
     }
@@ -387,7 +395,7 @@ impl Parser {
             'k' | 'g' if matches!(self.peek(), Some('<' | '\'')) => {
                 return Err(Refusal::Backtracking("a back-reference"));
             }
-            '1'..='9' => return Err(Refusal::Backtracking("a back-reference")),
+            '1'..='9' if !self.is_octal() => return Err(Refusal::Backtracking("a back-reference")),
             'R' => Node::Alternate(vec![
                 Node::Literal(b"\r\n".to_vec()),
                 Node::Class(ClassUnicode::new([
@@ -402,6 +410,15 @@ impl Parser {
                 Escaped::Class(class) => Node::Class(class),
             },
         })
+    }
+
+    /// After `\` and a digit: more digits than there are groups make it a code in octal.
+    fn is_octal(&mut self) -> bool {
+        self.at -= 1;
+        let start = self.at;
+        let number = self.number().unwrap_or(0);
+        self.at = start + 1;
+        number > 9 && number > self.groups && matches!(self.chars.get(start), Some('1'..='7'))
     }
 
     /// Escapes that mean the same in and out of a class.
@@ -556,8 +573,7 @@ impl Parser {
                 Some('&') if self.peek() == Some('&') => self.at = back,
                 Some(c) => match self.class_char(c, part)? {
                     Some(end) => high = end,
-                    // `a-\d`: all three stand for themselves.
-                    None => part.push(ClassUnicodeRange::new('-', '-')),
+                    None => return Err(syntax("char-class value at end of range")),
                 },
             }
         }

@@ -63,11 +63,11 @@ enum Take {
     /// So many bytes before that: there the literal behind it must begin.
     Back(usize),
     /// Before the last place of this literal.
-    Last(FinderRev<'static>),
+    Last(Box<FinderRev<'static>>),
     /// Before the first byte that may begin what follows; the flag allows the end of the text.
     First(ByteSet, bool),
     /// Before the first place of this literal.
-    FirstLiteral(Finder<'static>),
+    FirstLiteral(Box<Finder<'static>>),
     /// As few as it may.
     Least,
 }
@@ -324,7 +324,7 @@ fn greedy_end(steps: &[Step], set: &ByteSet, max: usize, next: usize) -> (Scan, 
     match literal.iter().position(|&b| !set.has(b)) {
         Some(0) => (scan, Take::All),
         Some(back) => (scan, Take::Back(back)),
-        None => (scan, Take::Last(FinderRev::new(&literal).into_owned())),
+        None => (scan, Take::Last(Box::new(FinderRev::new(&literal).into_owned()))),
     }
 }
 
@@ -338,7 +338,10 @@ fn lazy_end(steps: &[Step], set: &ByteSet, (min, max): (usize, usize), next: usi
     }
     let literal = literal(steps, next);
     if literal.len() > 1 {
-        return Some((Scan::new(&complement(set)), Take::FirstLiteral(Finder::new(&literal).into_owned())));
+        return Some((
+            Scan::new(&complement(set)),
+            Take::FirstLiteral(Box::new(Finder::new(&literal).into_owned())),
+        ));
     }
     if follow.anywhere {
         return Some((Scan::Nothing, Take::Least));
