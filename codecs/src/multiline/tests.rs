@@ -238,6 +238,34 @@ fn what_is_wrong_with_a_section_is_told() {
 }
 
 #[test]
+fn lines_go_through_a_parser_first() {
+    let mut diagnostics = Diagnostics::default();
+    let mut json = section("Name pj\nFormat json");
+    json.name = "parser".into();
+    let parser = crate::parsers::Parser::configure(&json, &mut diagnostics).expect("a parser");
+    let parsers = HashMap::from([("pj".to_owned(), Arc::new(parser))]);
+    let rules = "name pk\ntype regex\nparser pj\nkey_content log\nrule \"start_state\" \"/^\\d{4}-/\" \"cont\"\nrule \"cont\" \"/^\\s+/\" \"cont\"";
+    let multiline = Multiline::configure(&section(rules), &parsers, &mut diagnostics).expect("compiles");
+    let chain = Chain::new(vec![Arc::new(multiline)], None).expect("a chain");
+    let lines = [
+        r#"{"log":"2024-01-01 a","n":1}"#,
+        r#"{"log":"  b","n":2}"#,
+        r#"{"log":"2024-01-02 c","n":3}"#,
+        "no json",
+        r#"{"n":4}"#,
+    ];
+    assert_eq!(
+        texts(&chain, &lines),
+        [
+            r#"{"log":"2024-01-01 a\n  b","n":1}"#,
+            r#"{"log":"2024-01-02 c","n":3}"#,
+            r#"{"log":"no json"}"#,
+            r#"{"log":"{\"n\":4}"}"#,
+        ]
+    );
+}
+
+#[test]
 fn a_line_shorter_than_the_end_is_not_lost() {
     let chain = custom("name m\ntype endswith\nmatch_string END").expect("compiles");
     assert_eq!(texts(&chain, &["a", "", "bEND", "c"]), [r#"{"log":"a\nbEND\n"}"#, r#"{"log":"c\n"}"#]);
