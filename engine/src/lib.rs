@@ -11,7 +11,6 @@ pub mod health;
 pub mod http_server;
 pub mod inputs;
 pub mod io;
-pub mod io;
 pub mod job;
 pub mod log;
 pub mod machine;
@@ -24,7 +23,5 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
-#[cfg(test)]
-mod testing;
 #[cfg(test)]
 mod testing;
