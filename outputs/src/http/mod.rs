@@ -156,13 +156,13 @@ fn client(
     check: &mut Check<'_>,
 ) -> Option<Client> {
     let proxy = check.take("proxy", proxy(options, &net));
-    let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
-    let unnamed = |_| format!("`{name}` is neither a host name nor an address");
-    let server_name = check.take("host", ServerName::try_from(name.clone()).map_err(unnamed));
-    let config = crate::tls::client(tls, check.section, check.name, check.diagnostics)?;
-    let tls = match config {
-        Some(config) => Some((config, server_name?)),
+    let tls = match crate::tls::client(tls, check.section, check.name, check.diagnostics)? {
         None => None,
+        Some(config) => {
+            let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
+            let unnamed = |_| format!("`{name}` is neither a host name nor an address");
+            Some((config, check.take("host", ServerName::try_from(name.clone()).map_err(unnamed))?))
+        }
     };
     let endpoint = Endpoint { host: options.host.0.clone(), port: port?, tls, proxy: proxy? };
     check.take("net.source_address", Client::new(endpoint, net))
