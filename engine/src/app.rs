@@ -6,7 +6,7 @@ use crate::cli::{self, Cli, Help, help};
 use crate::config::{self, Config, DiskSource};
 use crate::plan::{self, Machine, Plan};
 use crate::{filters, inputs, log, machine, run};
-use codecs::conf::{Diagnostics, Level, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Level, OptionSpec};
 use std::path::Path;
 
 /// Runs the program; gives its exit code.
@@ -26,7 +26,7 @@ pub fn main(args: Vec<String>) -> i32 {
     if cli.help != Help::None {
         return show_help(&cli);
     }
-    log::set_level(log_level(cli.level()));
+    log::set_level(cli.level());
     if let Some(folder) = &cli.workdir
         && let Err(error) = std::env::set_current_dir(folder)
     {
@@ -64,11 +64,7 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Option<(Config, Plan)> {
 
 /// Sets the log up and runs.
 fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
-    let level = match std::env::var("FLB_LOG_LEVEL").ok().as_deref().and_then(level_named) {
-        Some(level) => level,
-        None => config.service.log_level.map_or(log_level(cli.level()), |l| l.level()),
-    };
-    log::set_level(if cli.quiet() { log::Level::Off } else { level });
+    log::set_level(config.log_level(cli.level(), &DiskSource));
     if let Some(file) = &config.service.log_file
         && let Err(error) = log::set_file(Path::new(&file.0))
     {
@@ -81,15 +77,6 @@ fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
     log!(Info, "engine", "simd tier {}, version {}", codecs::simd::Tier::best().name(), env!("CARGO_PKG_VERSION"));
     plan.text().iter().for_each(|line| log!(Info, "plan", "{line}"));
     run::run(plan)
-}
-
-fn level_named(name: &str) -> Option<log::Level> {
-    use codecs::conf::OptionValue;
-    crate::config::values::LogLevel::parse(name).ok().map(|l| l.level())
-}
-
-fn log_level(level: cli::Level) -> log::Level {
-    level
 }
 
 /// An option table and how its group is headed.
@@ -146,7 +133,6 @@ fn show_help(cli: &Cli) -> i32 {
     0
 }
 
-/// The section that a test may want to look at.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +148,5 @@ mod tests {
                 assert_eq!(same, 1, "{} names {} twice", plugin.name, spec.name);
             }
         }
-        let _ = Section::new("x", codecs::conf::Span::new(&"x".into(), 0, 0));
     }
 }

@@ -25,3 +25,5 @@ pub mod run;
 pub mod shards;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing;

@@ -327,7 +327,7 @@ impl Plan {
             self.settings.memory_limit >> 20,
             (self.memory_max() - self.settings.memory_limit) >> 20,
         )];
-        lines.extend(self.parsers.iter().map(|p| format!("parser {}", p.describe())));
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
             lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));
