@@ -6,6 +6,7 @@
 pub mod client;
 pub mod file;
 pub mod formats;
+pub mod gelf;
 pub mod http;
 pub mod net;
 pub mod null;
