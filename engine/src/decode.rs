@@ -1,6 +1,7 @@
 //! Decoders: a block of bytes to records, on a worker.
 
 use crate::job::{Position, SourceInfo};
+use crate::pipeline::Survival;
 use crate::shards::JobRun;
 use codecs::lines::Lines;
 use codecs::multiline::{Chain, State};
@@ -98,6 +99,21 @@ impl LineDecoder {
         }
     }
 
+    /// The lines that the first filter may keep; the others are only counted.
+    fn survivors<'j>(&'j self, survival: &Survival, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let count = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let mut at = 0;
+        while let Some(hit) = survival.find(block, at) {
+            let start = memchr::memrchr(b'\n', &block[at..hit]).map_or(at, |n| at + n + 1);
+            let Some(len) = memchr::memchr(b'\n', &block[hit..]) else { break };
+            job.skip(count(&block[at..start]));
+            let line = &block[start..hit + len];
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), position.offset + start as u64, source, job);
+            at = hit + len + 1;
+        }
+        job.skip(count(&block[at..]));
+    }
+
     /// One line without multi-line rules.
     #[inline]
     fn line<'j>(&'j self, line: &'j [u8], offset: u64, source: &'j SourceInfo, job: &mut JobRun<'j>) {
@@ -128,7 +144,7 @@ impl Decoder for LineDecoder {
                         let mark = mark(Position { offset, ..position });
                         let (now, arena) = (job.now, job.arena());
                         let mut ready = bumpalo::collections::Vec::new_in(arena);
-                        chain.line(&mut state.multiline, line, mark, now, arena, job.parsing, &mut |record| ready.push(record));
+                        chain.line(&mut state.multiline, line, now, mark, arena, job.grouping, &mut |record| ready.push(record));
                         for mut record in ready {
                             self.origin(offset, source, &mut record.fields);
                             job.emit(record);
@@ -139,6 +155,9 @@ impl Decoder for LineDecoder {
                 job.restore(state);
             }
             _ => {
+                if let (Some(survival), false) = (job.survival(), self.options.skip_empty_lines) {
+                    return self.survivors(&survival, block, position, source, job);
+                }
                 while let Some(line) = lines.next() {
                     let line = line.strip_suffix(b"\r").unwrap_or(line);
                     if !(line.is_empty() && self.options.skip_empty_lines) {

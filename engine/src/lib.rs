@@ -9,7 +9,6 @@ pub mod decode;
 pub mod filters;
 pub mod health;
 pub mod http_server;
-pub mod http_server;
 pub mod inputs;
 pub mod io;
 pub mod job;
@@ -20,6 +19,9 @@ pub mod monitor;
 pub mod pipeline;
 pub mod plan;
 pub mod queue;
+pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;

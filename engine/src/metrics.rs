@@ -4,7 +4,7 @@ use crate::budget::Budget;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Counters of one input.
 #[derive(Debug, Default)]
@@ -39,17 +39,19 @@ pub struct InputMetrics {
     pub jobs: AtomicU64,
     /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
     pub memory: OnceLock<Arc<Budget>>,
-    /// Lag by path, for files that are behind.
-    pub files: Mutex<HashMap<String, FileLag>>,
+    /// Failed writes of the offset `DB` (they are tried again).
+    pub database_errors: AtomicU64,
+    /// Files that are behind, by path; a file that is read to its end is not in it.
+    pub files: Mutex<HashMap<Arc<str>, FileLag>>,
 }
 
-/// How far the reading of a file is behind.
-#[derive(Debug, Clone, Copy, Default)]
+/// How far the reading of a file is behind its writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileLag {
-    /// Bytes written but not read.
+    /// Bytes that are written but not read.
     pub bytes: u64,
-    /// Seconds since the epoch when it was last read to its end.
-    pub since: u64,
+    /// Since when it has not been read to its end.
+    pub since: SystemTime,
 }
 
 /// Counters of one filter.

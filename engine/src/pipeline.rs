@@ -5,10 +5,12 @@
 
 use crate::config::routing::Matcher;
 use crate::filters::Filter;
+use crate::log;
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::queue::Lanes;
 use outputs::Output;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// A filter instance.
@@ -21,6 +23,17 @@ pub struct FilterInstance {
     pub filter: Arc<dyn Filter>,
     /// Its counters.
     pub metrics: Arc<FilterMetrics>,
+    /// Set when a loop of tags was told.
+    pub loop_told: AtomicBool,
+}
+
+impl FilterInstance {
+    /// Tells once that a record was re-tagged over and over.
+    pub fn loops(&self) {
+        if !self.loop_told.swap(true, Relaxed) {
+            log!(Warn, self.name, "a record was re-tagged over and over: the new tag matches this filter again; it keeps its tag");
+        }
+    }
 }
 
 /// An output instance.
@@ -36,7 +49,6 @@ pub struct OutputInstance {
 }
 
 /// What one tag meets, as indexes into [`Pipeline`].
-#[derive(Debug)]
 pub struct Route {
     /// The tag.
     pub tag: Arc<str>,
@@ -44,6 +56,29 @@ pub struct Route {
     pub filters: Vec<usize>,
     /// Outputs, in order.
     pub outputs: Vec<usize>,
+    /// Lane of its segments, to be taken modulo an output's number of lanes: records of one tag stay in order.
+    pub lane: usize,
+    /// What a line must hold to survive the first filter.
+    pub survival: Option<Arc<Survival>>,
+}
+
+/// Finds the lines that may survive a filter, on raw bytes.
+pub struct Survival {
+    literals: aho_corasick::AhoCorasick,
+}
+
+impl Survival {
+    /// From what the filter says of itself. A backslash survives too: behind it a literal may be spelled otherwise.
+    fn new(filter: &dyn Filter) -> Option<Arc<Survival>> {
+        let prefilter = filter.prefilter()?;
+        let patterns = prefilter.literals.into_iter().chain([b"\\".to_vec()]);
+        Some(Arc::new(Survival { literals: aho_corasick::AhoCorasick::new(patterns).ok()? }))
+    }
+
+    /// Offset of the first byte at or after `from` that keeps its line.
+    pub fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        self.literals.find(aho_corasick::Input::new(bytes).range(from..)).map(|m| m.start())
+    }
 }
 
 /// All instances, and the routes found so far.
@@ -75,41 +110,32 @@ impl Pipeline {
         }
         let tag: Arc<str> = tag.into();
         let fits = |m: &Matcher| m.fits(&tag);
+        let filters: Vec<usize> = (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect();
         let route = Arc::new(Route {
             tag: tag.clone(),
-            filters: (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect(),
             outputs: (0..self.outputs.len()).filter(|&n| fits(&self.outputs[n].matcher)).collect(),
+            lane: tag.bytes().fold(0, |h: usize, b| h.wrapping_mul(31).wrapping_add(usize::from(b))),
+            survival: filters.first().and_then(|&n| Survival::new(&*self.filters[n].filter)),
+            filters,
         });
         routes.insert(tag, route.clone());
         route
     }
 }
 
-/// Counters of one job, added to the shared ones when it ends: workers do not share cache lines per record.
+/// Counters of one job, added to the shared ones when it ends.
 #[derive(Default)]
 pub struct JobCounters {
     /// Records made by the input.
     pub records: u64,
     /// Bytes that they came from.
     pub bytes: u64,
-    /// For each filter of the route: records that came, and records that it dropped.
-    pub filters: Vec<(u64, u64)>,
 }
 
 impl JobCounters {
-    /// Counters for a route.
-    pub fn new(route: &Route) -> JobCounters {
-        JobCounters { filters: vec![(0, 0); route.filters.len()], ..JobCounters::default() }
-    }
-
     /// Adds them up.
-    pub fn add_to(&self, input: &InputMetrics, pipeline: &Pipeline, route: &Route) {
-        use std::sync::atomic::Ordering::Relaxed;
+    pub fn add_to(&self, input: &InputMetrics) {
         input.records.fetch_add(self.records, Relaxed);
         input.bytes.fetch_add(self.bytes, Relaxed);
-        for (&n, (records, dropped)) in route.filters.iter().zip(&self.filters) {
-            pipeline.filters[n].metrics.records.fetch_add(*records, Relaxed);
-            pipeline.filters[n].metrics.dropped.fetch_add(*dropped, Relaxed);
-        }
     }
 }

@@ -101,18 +101,14 @@ const MEMORY_MIN: usize = 4 << 20;
 
 /// Compiles a configuration; `None` when an error is among the diagnostics.
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
-    let service = config.service(diagnostics);
-    let mut compiler = Compiler { escape_unicode: true, flush: 1.0, ..Compiler::default() };
-    if let Some(service) = &service {
-        compiler.escape_unicode = service.escape_unicode.0;
-        compiler.flush = service.flush.0;
-    }
+    let service = &config.service;
+    let mut compiler = Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
     compiler.parsers(&config.parsers, diagnostics);
     compiler.multiline(&config.multiline_parsers, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
-    let settings = settings(&service?, machine);
+    let settings = settings(service, machine);
     if diagnostics.has_errors() {
         return None;
     }
@@ -331,7 +327,7 @@ impl Plan {
             self.settings.memory_limit >> 20,
             (self.memory_max() - self.settings.memory_limit) >> 20,
         )];
-        lines.extend(self.parsers.iter().map(|p| format!("parser {}", p.describe())));
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
             lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));

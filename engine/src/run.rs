@@ -165,6 +165,7 @@ fn instances(plan: &Plan, share: usize, pressure: &Arc<Pressure>, health: &Arc<H
         matcher: f.matcher.clone(),
         filter: f.filter.clone(),
         metrics: Arc::new(FilterMetrics::default()),
+        loop_told: Default::default(),
     });
     let outputs: Vec<OutputInstance> = plan
         .outputs

@@ -6,11 +6,13 @@
 //! it is accepted, or dropped and counted, by every output that it was routed to; a decoder with state has one job of a
 //! source under way at a time.
 
-use crate::decode::{Decoder, SourceState};
+use crate::decode::SourceState;
 use crate::filters::{FilterContext, Outcome};
 use crate::inputs::InputShared;
 use crate::job::{Block, Position, SourceInfo};
-use crate::pipeline::{JobCounters, Pipeline, Route};
+use crate::budget::Pool;
+use crate::pipeline::{JobCounters, Pipeline, Route, Survival};
+use crate::random::Random;
 use crate::queue::{Charge, Queued};
 use bumpalo::Bump;
 use codecs::record::{Record, Timestamp};
@@ -77,6 +79,8 @@ pub struct Ticket {
     sequence: u64,
     end: Position,
     open: AtomicUsize,
+    /// When its records were made.
+    made: std::time::Instant,
     /// Set when a segment was given up undelivered (at the end of the program): the job is never acknowledged.
     abandoned: AtomicBool,
 }
@@ -101,6 +105,13 @@ impl Ticket {
 pub struct Ack(Option<Arc<Ticket>>);
 
 impl Ack {
+    /// Name of the input that the segment comes from, and how long ago its records were made.
+    pub fn origin(&self) -> (&str, std::time::Duration) {
+        let Some(ticket) = &self.0 else { return ("", std::time::Duration::ZERO) };
+        // `input:tail:tail.0`
+        (ticket.source.input.component.splitn(3, ':').nth(2).unwrap_or_default(), ticket.made.elapsed())
+    }
+
     /// The segment is delivered, or dropped and counted.
     pub fn accept(mut self) {
         if let Some(ticket) = self.0.take() {
@@ -215,43 +226,39 @@ impl Source {
     }
 
     fn run(self: &Arc<Self>, job: Job) {
-        let mut segments: Vec<Segment> = self.route.outputs.iter().map(|_| self.fresh_segment()).collect();
-        let (pending, counters) = WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut segments));
-        counters.add_to(&self.input.metrics, &self.input.pipeline, &self.route);
-        let end = match pending {
-            Some(position) => position.min(job.end),
-            None => job.end,
-        };
+        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments)];
+        let (pending, counters) = WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks));
+        counters.add_to(&self.input.metrics);
+        let end = pending.map_or(job.end, |position| position.min(job.end));
         if let Some(block) = job.block {
             self.input.blocks.give(block.buffer);
         }
-        self.finish(job.sequence, end, segments);
+        self.finish(job.sequence, end, sinks);
         drop(job.charge);
         if pending.is_some() {
             self.input.flush_later(self);
         }
     }
 
-    fn fresh_segment(&self) -> Segment {
-        Segment { bytes: self.input.segments.take(0), ..Segment::new(self.route.tag.clone()) }
-    }
-
     /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that is still pending.
-    fn decode(&self, job: &Job, worker: &mut Worker, segments: &mut [Segment]) -> (Option<Position>, JobCounters) {
+    fn decode(&self, job: &Job, worker: &mut Worker, sinks: &mut Vec<Sink>) -> (Option<Position>, JobCounters) {
         let decoder = &*self.input.decoder;
         let mut state = decoder.stateful().then(|| self.state.lock().expect("source state lock"));
-        let mut counters = JobCounters::new(&self.route);
+        let mut counters = JobCounters::default();
         let now = now();
-        let mut run = |bytes: Option<&[u8]>, position: Position, counters: &mut JobCounters, segments: &mut [Segment]| {
+        let mut run = |bytes: Option<&[u8]>, position: Position, counters: &mut JobCounters| {
             worker.arena.reset();
             let mut run = JobRun {
                 arena: &worker.arena,
                 parsing: &mut worker.parsing,
+                grouping: &mut worker.grouping,
+                text: &mut worker.text,
+                random: &mut worker.random,
                 now,
                 counters,
                 pipeline: &self.input.pipeline,
-                route: &self.route,
-                segments,
+                pool: &self.input.segments,
+                sinks,
                 state: state.as_deref_mut(),
             };
             match bytes {
@@ -260,13 +267,13 @@ impl Source {
             }
         };
         match &job.block {
-            None => run(None, job.end, &mut counters, segments),
+            None => run(None, job.end, &mut counters),
             Some(block) => {
                 let (bytes, mut at) = (block.bytes(), 0);
                 while at < bytes.len() {
                     let len = slice_len(&bytes[at..], decoder.lines());
                     let position = Position { offset: block.position.offset + at as u64, ..block.position };
-                    run(Some(&bytes[at..at + len]), position, &mut counters, segments);
+                    run(Some(&bytes[at..at + len]), position, &mut counters);
                     at += len;
                 }
                 counters.bytes += bytes.len() as u64;
@@ -276,25 +283,29 @@ impl Source {
     }
 
     /// Queues what the job made once all jobs before it have done so.
-    fn finish(self: &Arc<Self>, sequence: u64, end: Position, segments: Vec<Segment>) {
-        let filled = segments.iter().filter(|s| s.records > 0).count();
+    fn finish(self: &Arc<Self>, sequence: u64, end: Position, sinks: Vec<Sink>) {
+        let filled = sinks.iter().flat_map(|s| &s.segments).filter(|s| s.records > 0).count();
         let ticket = Arc::new(Ticket {
             source: self.clone(),
             sequence,
             end,
             // One more for this function, so that nothing is acknowledged before all is queued.
             open: AtomicUsize::new(filled + 1),
+            made: std::time::Instant::now(),
             abandoned: AtomicBool::new(false),
         });
         let mut queued = Vec::with_capacity(filled);
-        for (segment, &output) in segments.into_iter().zip(&self.route.outputs) {
-            if segment.records == 0 {
-                self.input.segments.give(segment.bytes);
-                continue;
+        for sink in sinks {
+            sink.count(&self.input.pipeline);
+            for (segment, &output) in sink.segments.into_iter().zip(&sink.route.outputs) {
+                if segment.records == 0 {
+                    self.input.segments.give(segment.bytes);
+                    continue;
+                }
+                let charge = self.input.charge(segment.bytes.len() + size_of_val(&*segment.events));
+                let pool = self.input.segments.clone();
+                queued.push((output, sink.route.lane, Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool }));
             }
-            let lane = self.lane();
-            let charge = self.input.charge(segment.bytes.len() + segment.events.len() * size_of::<outputs::segment::Event>());
-            queued.push((output, lane, Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool: self.input.segments.clone() }));
         }
         {
             let mut order = self.order.lock().expect("order lock");
@@ -309,11 +320,6 @@ impl Source {
         }
         self.input.job_decoded();
         ticket.close(true);
-    }
-
-    /// Lane number of this source: by tag, so that records of one tag stay in order.
-    fn lane(&self) -> usize {
-        self.route.tag.bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b)))
     }
 
     /// A job is done with: commits the prefix that is.
@@ -357,23 +363,60 @@ pub fn now() -> Timestamp {
 struct Worker {
     arena: Bump,
     parsing: codecs::parsers::Scratch,
+    grouping: codecs::multiline::Scratch,
+    text: Vec<u8>,
+    random: Random,
 }
 
 thread_local! {
     static WORKER: RefCell<Worker> = RefCell::default();
 }
 
+/// What a job makes for one tag: the source's own, and those that records were re-tagged to.
+struct Sink {
+    route: Arc<Route>,
+    /// One for each output of the route.
+    segments: Vec<Segment>,
+    /// For each filter of the route: records that came, and records that it dropped. Shared counters are added to once
+    /// a job, so that workers do not fight for their cache lines.
+    filters: Vec<(u64, u64)>,
+}
+
+impl Sink {
+    fn new(route: Arc<Route>, pool: &Pool) -> Sink {
+        let segment = |_| Segment { bytes: pool.take(0), ..Segment::new(route.tag.clone()) };
+        let segments = route.outputs.iter().map(segment).collect();
+        let filters = vec![(0, 0); route.filters.len()];
+        Sink { route, segments, filters }
+    }
+
+    fn count(&self, pipeline: &Pipeline) {
+        for (&n, (records, dropped)) in self.route.filters.iter().zip(&self.filters) {
+            pipeline.filters[n].metrics.records.fetch_add(*records, Ordering::Relaxed);
+            pipeline.filters[n].metrics.dropped.fetch_add(*dropped, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How often a record may be re-tagged; beyond that it stays as it is, and a warning tells of the loop.
+const RETAG_MAX: usize = 16;
+
 /// One running job, as its decoder sees it.
 pub struct JobRun<'j> {
     arena: &'j Bump,
     /// Scratch space of the worker for the parsers.
     pub parsing: &'j mut codecs::parsers::Scratch,
+    /// Scratch space of the worker for multi-line rules.
+    pub grouping: &'j mut codecs::multiline::Scratch,
+    text: &'j mut Vec<u8>,
+    random: &'j mut Random,
     /// When the job began: the time of records that have none.
     pub now: Timestamp,
     counters: &'j mut JobCounters,
     pipeline: &'j Pipeline,
-    route: &'j Route,
-    segments: &'j mut [Segment],
+    pool: &'j Pool,
+    /// The source's own tag first.
+    sinks: &'j mut Vec<Sink>,
     state: Option<&'j mut SourceState>,
 }
 
@@ -383,12 +426,8 @@ impl<'j> JobRun<'j> {
         self.arena
     }
 
-    /// The source's state; there for decoders that are `stateful`.
-    pub fn state(&mut self) -> Option<&mut SourceState> {
-        self.state.as_deref_mut()
-    }
-
-    /// Takes the state out, so that it can be used beside `emit`; put it back with [`JobRun::restore`].
+    /// Takes the source's state (there for decoders that are `stateful`), so that it can be used beside `emit`; put it
+    /// back with [`JobRun::restore`].
     pub fn take_state(&mut self) -> Option<&'j mut SourceState> {
         self.state.take()
     }
@@ -403,29 +442,73 @@ impl<'j> JobRun<'j> {
         Record::new_in(self.arena, self.now)
     }
 
+    /// What a line must hold to survive the first filter of this tag, where that is known.
+    pub fn survival(&self) -> Option<Arc<Survival>> {
+        self.sinks[0].route.survival.clone()
+    }
+
+    /// Counts lines that [`JobRun::survival`] rules out, as if they had become records that the first filter drops.
+    pub fn skip(&mut self, lines: u64) {
+        self.counters.records += lines;
+        let (came, dropped) = &mut self.sinks[0].filters[0];
+        (*came, *dropped) = (*came + lines, *dropped + lines);
+    }
+
     /// Sends a record through the filters and into the outputs' segments.
-    pub fn emit(&mut self, mut record: Record<'j>) {
+    pub fn emit(&mut self, record: Record<'j>) {
         self.counters.records += 1;
-        for (at, &n) in self.route.filters.iter().enumerate() {
-            let instance = &self.pipeline.filters[n];
-            let mut context =
-                FilterContext { arena: self.arena, tag: &self.route.tag, parsing: self.parsing, now: self.now };
-            self.counters.filters[at].0 += 1;
-            if instance.filter.apply(&mut record, &mut context) == Outcome::Drop {
-                self.counters.filters[at].1 += 1;
-                return;
+        self.walk(0, record, 0);
+    }
+
+    fn walk(&mut self, sink: usize, mut record: Record<'j>, retagged: usize) {
+        let pipeline = self.pipeline;
+        for at in 0..self.sinks[sink].filters.len() {
+            let instance = &pipeline.filters[self.sinks[sink].route.filters[at]];
+            self.sinks[sink].filters[at].0 += 1;
+            let mut context = FilterContext {
+                arena: self.arena,
+                tag: &self.sinks[sink].route.tag,
+                parsing: self.parsing,
+                text: self.text,
+                random: self.random,
+                now: self.now,
+            };
+            match instance.filter.apply(&mut record, &mut context) {
+                Outcome::Keep => {}
+                Outcome::Drop => {
+                    self.sinks[sink].filters[at].1 += 1;
+                    return;
+                }
+                Outcome::Retag { tag, keep } if retagged < RETAG_MAX => {
+                    instance.metrics.added.fetch_add(1, Ordering::Relaxed);
+                    let copy = Record { time: record.time, fields: record.fields.clone() };
+                    let target = self.sink(tag);
+                    self.walk(target, copy, retagged + 1);
+                    if !keep {
+                        self.sinks[sink].filters[at].1 += 1;
+                        return;
+                    }
+                }
+                Outcome::Retag { .. } => instance.loops(),
             }
         }
-        for (segment, &n) in self.segments.iter_mut().zip(&self.route.outputs) {
-            let instance = &self.pipeline.outputs[n];
-            if instance.output.encode(&self.route.tag, &record, self.arena, segment) {
+        let Sink { route, segments, .. } = &mut self.sinks[sink];
+        for (segment, &n) in segments.iter_mut().zip(&route.outputs) {
+            let instance = &pipeline.outputs[n];
+            if instance.output.encode(&route.tag, &record, self.arena, segment) {
                 segment.records += 1;
             } else {
                 instance.lanes.metrics().drop_records("cannot_encode", 1);
             }
         }
     }
-}
 
-/// The decoder of an input, and what runs with it.
-pub type SharedDecoder = Arc<dyn Decoder>;
+    /// The sink of a tag.
+    fn sink(&mut self, tag: &str) -> usize {
+        let known = self.sinks.iter().position(|s| *s.route.tag == *tag);
+        known.unwrap_or_else(|| {
+            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool));
+            self.sinks.len() - 1
+        })
+    }
+}

@@ -119,7 +119,7 @@ pub fn write_date(out: &mut Vec<u8>, time: Timestamp, format: DateFormat) {
 fn write_double(out: &mut Vec<u8>, time: Timestamp) {
     // Up to 2^33 seconds doubles are less than 2 microseconds apart, so that the digits of a microsecond are the
     // shortest form themselves; below a microsecond the double decides.
-    if (0..1 << 33).contains(&time.secs) && time.nanos % 1000 == 0 {
+    if (0..1 << 33).contains(&time.secs) && time.nanos.is_multiple_of(1000) {
         out.extend_from_slice(itoa::Buffer::new().format(time.secs).as_bytes());
         out.push(b'.');
         let start = out.len();
@@ -185,7 +185,7 @@ pub fn write_seconds_nanos(out: &mut Vec<u8>, time: Timestamp) {
 
 /// Appends `1700000000.123000`, the time as a double with six digits.
 pub fn write_seconds_micros(out: &mut Vec<u8>, time: Timestamp) {
-    if (0..1 << 33).contains(&time.secs) && time.nanos % 1000 == 0 {
+    if (0..1 << 33).contains(&time.secs) && time.nanos.is_multiple_of(1000) {
         out.extend_from_slice(itoa::Buffer::new().format(time.secs).as_bytes());
         out.push(b'.');
         push_padded(out, time.nanos / 1000, 6);
@@ -245,13 +245,80 @@ pub fn print_text(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends one JSON array with the records of all segments; each segment holds its records with commas between.
-pub fn join_array(out: &mut Vec<u8>, segments: &[crate::segment::Segment]) {
+pub fn join_array<'s>(out: &mut Vec<u8>, segments: impl IntoIterator<Item = &'s crate::segment::Segment>) {
     out.push(b'[');
-    for (at, segment) in segments.iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
+    for (at, segment) in segments.into_iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
         if at > 0 {
             out.push(b',');
         }
         out.extend_from_slice(&segment.bytes);
     }
     out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn date(secs: i64, nanos: u32, format: DateFormat) -> String {
+        let mut out = Vec::new();
+        write_date(&mut out, Timestamp { secs, nanos }, format);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn dates_are_fluent_bits() {
+        use DateFormat::*;
+        for (secs, nanos, format, expected) in [
+            (1_700_000_000, 123_000_000, Double, "1700000000.123"),
+            (1_700_000_000, 0, Double, "1700000000.0"),
+            (1_700_000_000, 1_000, Double, "1700000000.000001"),
+            (1_700_000_000, 123_456_789, Double, "1700000000.1234567"),
+            (-1, 500_000_000, Double, "-0.5"),
+            (0, 0, Double, "0.0"),
+            (1_700_000_000, 999_999_999, Epoch, "1700000000"),
+            (1_700_000_000, 123_999_999, EpochMs, "1700000000123"),
+            (1_700_000_000, 123_456_789, Iso8601, "\"2023-11-14T22:13:20.123456Z\""),
+            (1_700_000_000, 123_456_789, JavaSqlTimestamp, "\"2023-11-14 22:13:20.123456\""),
+            (951_782_400, 0, Iso8601, "\"2000-02-29T00:00:00.000000Z\""),
+            (-1, 0, Iso8601, "\"1969-12-31T23:59:59.000000Z\""),
+            (4_107_542_400, 0, Iso8601, "\"2100-03-01T00:00:00.000000Z\""),
+        ] {
+            assert_eq!(date(secs, nanos, format), expected, "{secs} {nanos} {format:?}");
+        }
+    }
+
+    #[test]
+    fn no_time_makes_it_panic() {
+        for secs in [i64::MIN, i64::MIN + 1, i64::MAX, 253_402_300_800] {
+            for format in [DateFormat::Double, DateFormat::Iso8601, DateFormat::Epoch, DateFormat::EpochMs] {
+                assert!(!date(secs, 999_999_999, format).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_without_fields_keeps_its_date() {
+        let arena = Bump::new();
+        let record = Record::new_in(&arena, Timestamp { secs: 1, nanos: 0 });
+        for (key, expected) in [("date", r#"{"date":1}"#), ("a\"b", r#"{"a\"b":1}"#), ("Off", "{}")] {
+            let key = DateKey::parse(key).expect("a key");
+            let mut out = Vec::new();
+            JsonRecords::new(&key, DateFormat::Epoch, Escape::Ascii).write(&mut out, &record);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_to_a_double_is_the_shortest_form(secs in 0i64..1 << 33, micros in 0u32..1_000_000) {
+            let time = Timestamp { secs, nanos: micros * 1000 };
+            let seconds = secs as f64 + f64::from(time.nanos) / 1e9;
+            prop_assert_eq!(date(secs, time.nanos, DateFormat::Double), format!("{seconds:?}"));
+            let mut out = Vec::new();
+            write_seconds_micros(&mut out, time);
+            prop_assert_eq!(String::from_utf8_lossy(&out), format!("{seconds:.6}"));
+        }
+    }
 }

@@ -182,3 +182,85 @@ fn print(terminal: &mut dyn Write, mut text: &[u8]) -> std::io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{RECORDS, chunk, context, section, segment};
+
+    /// A terminal that takes a few bytes at a time, and now and then none.
+    #[derive(Clone, Default)]
+    struct Slow {
+        text: Arc<Mutex<Vec<u8>>>,
+        turn: usize,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.turn += 1;
+            match self.turn % 3 {
+                0 => Err(ErrorKind::WouldBlock.into()),
+                1 => Err(ErrorKind::Interrupted.into()),
+                _ => {
+                    let count = bytes.len().min(7);
+                    self.text.lock().expect("lock").extend_from_slice(&bytes[..count]);
+                    Ok(count)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn printed(entries: &[(&str, &str)], tags: &[&str]) -> String {
+        let options =
+            Options::read(&section(entries), "stdout.0", &mut Diagnostics::default()).expect("valid");
+        let slow = Slow::default();
+        let output = Stdout::new(&options, &context(), slow.clone());
+        let segments =
+            tags.iter().enumerate().map(|(at, tag)| segment(&output, tag, &RECORDS[at % 3..][..1])).collect();
+        assert_eq!(output.deliver(&mut chunk(segments)).await, Verdict::Delivered { dropped: 0 });
+        let text = slow.text.lock().expect("lock").clone();
+        String::from_utf8(text).expect("text")
+    }
+
+    #[tokio::test]
+    async fn each_format_is_fluent_bits() {
+        let one = r#"{"date":1700000000.123,"log":"one","n":1}"#;
+        let two = r#"{"date":1700000001.5,"log":"two","n":2.50,"t":true,"z":null}"#;
+        let three = r#"{"date":1700006400.0,"log":"three \u00e9 \"q\"","k":{"d.e":[1,"x"]}}"#;
+        for (format, expected) in [
+            ("json_lines", format!("{one}\n{two}\n{three}\n")),
+            ("json", format!("[{one},{two}]\n[{three}]\n")),
+            ("json_stream", format!("{one}{two}\n{three}\n")),
+            (
+                "msgpack",
+                "[0] a: [[1700000000.123000000, {}], {\"log\"=>\"one\", \"n\"=>1}]\n\
+                 [1] a: [[1700000001.500000000, {}], {\"log\"=>\"two\", \"n\"=>2.50, \"t\"=>true, \"z\"=>nil}]\n\
+                 [0] b: [[1700006400.000000000, {}], {\"log\"=>\"three é \"q\"\", \"k\"=>{\"d.e\"=>[1, \"x\"]}}]\n"
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(printed(&[("Format", format)], &["a", "a", "b"]).await, expected, "{format}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_pipe_holds() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let options = Options::read(&section(&[]), "stdout.0", &mut Diagnostics::default()).expect("valid");
+        let output = Stdout::new(&options, &context(), Closed);
+        let segment = segment(&output, "a", RECORDS);
+        assert!(matches!(output.deliver(&mut chunk(vec![segment])).await, Verdict::Hold { .. }));
+    }
+}

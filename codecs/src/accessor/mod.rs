@@ -104,6 +104,11 @@ impl Accessor {
         fields.iter().rposition(|f| f.key.bytes == key)
     }
 
+    /// True when the last step is into an array.
+    pub fn ends_in_array(&self) -> bool {
+        matches!(self.path.as_ref().and_then(|(_, steps)| steps.last()), Some(Step::Index(_)))
+    }
+
     /// The top-level keys whose values this may read.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.literal.as_deref().into_iter().chain(self.path.as_ref().map(|(key, _)| &**key))

@@ -150,6 +150,12 @@ impl Lines<'_, '_> {
         if !deeper && self.place == Place::Group {
             self.place = Place::Section;
         }
+        if trimmed.get(..9).is_some_and(|head| head.eq_ignore_ascii_case("@include ")) {
+            let error =
+                self.reader.diagnostics.error(&key_span, "`@INCLUDE` inside a section includes nothing");
+            error.help("rule: `@INCLUDE` stands at the beginning of a line");
+            return;
+        }
         if trimmed.starts_with('[') {
             self.group(trimmed, key_span);
             return;

@@ -104,6 +104,7 @@ fn classic_mistakes_are_all_found_with_their_place() {
                 "case.conf:4:1: error: `@SET x` is not name=value",
             ],
         ),
+        ("[SERVICE]\n    @Include x.conf", &["case.conf:2:5: error: `@INCLUDE` inside a section"]),
         ("@INCLUDE case.conf", &["case.conf:1:1: error: `case.conf` is already included"]),
         ("[INPUT]\n    a é ${NOPE}", &["case.conf:2:7: warning: variable `${NOPE}` is used but not set"]),
     ] {

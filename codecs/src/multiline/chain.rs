@@ -227,6 +227,9 @@ impl Chain {
             Field::new(Text::plain(b"log"), Value::text(parts.log)),
         ]);
         if !parts.partial && !state.instances[i].holds() {
+            if !state.seen.contains(&parts.stream) {
+                self.see(i, state, parts.stream, job);
+            }
             (job.emit)(Record { time, fields });
             return true;
         }
@@ -239,6 +242,16 @@ impl Chain {
             mark: job.mark,
         };
         self.take(i, state, Some(parts.stream), line, job)
+    }
+
+    /// Gives a stream its place among those that are flushed together, which is that of its first line.
+    #[cold]
+    fn see(&self, i: usize, state: &mut State, stream: &'static [u8], job: &mut Job<'_, '_>) {
+        let mut out =
+            Out { arena: job.arena, key: Some(b"log"), limit: self.limit, cut: &mut state.cut, emit: job.emit };
+        state.instances[i].group(stream, &mut out);
+        let slot = usize::from(stream == b"stderr");
+        state.seen[slot] = stream;
     }
 
     /// Text through the parser's own parser, and what it finds through the rules.
@@ -287,7 +300,8 @@ impl Chain {
         let subject = line.pattern.unwrap_or(line.content);
         match &link.parser.kind {
             Kind::Rules(rules) => return group.take_by(rules, line, &mut out),
-            Kind::EndsWith { text, .. } if subject.len() < text.len() => return false,
+            // Shorter text is lost in Fluent Bit; it surely does not end with `text`.
+            Kind::EndsWith { text, .. } if line.fields.is_some() && subject.len() < text.len() => return false,
             Kind::EndsWith { text, negate } => group.take(line, subject.ends_with(text) != *negate, &mut out),
             Kind::Equal { text, negate } => group.take(line, (subject == &**text) != *negate, &mut out),
         }

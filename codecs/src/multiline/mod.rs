@@ -68,7 +68,7 @@ enum Format {
 enum Kind {
     /// The states of regex rules.
     Rules(Box<rules::Rules>),
-    /// The end of a line; a line shorter than this is none of the parser's.
+    /// The end of a line; a field shorter than this is none of the parser's.
     EndsWith { text: Box<[u8]>, negate: bool },
     /// The whole line.
     Equal { text: Box<[u8]>, negate: bool },

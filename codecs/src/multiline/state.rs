@@ -17,6 +17,8 @@ pub struct State {
     pub(super) last: Option<usize>,
     pub(super) minute: Minute,
     pub(super) cut: u64,
+    /// The CRI streams that have a group.
+    pub(super) seen: [&'static [u8]; 2],
 }
 
 /// What waits.

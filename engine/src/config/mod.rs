@@ -3,7 +3,6 @@
 //! Owns: files and command line to one [`Config`], `Parsers_File`, what may stand where. Never: knows a plugin.
 //! Invariant: whatever is wrong is reported with its place, all of it in one run.
 
-pub mod budget;
 pub mod common;
 pub mod disk;
 pub mod routing;
@@ -13,14 +12,17 @@ pub mod values;
 use std::sync::Arc;
 
 use codecs::conf::{
-    Diagnostics, Grammar, Section, Source, Span, Variables, options::check_names, read, read_with,
+    Diagnostics, Grammar, OptionValue, Section, Source, Span, Variables, options::check_names, read,
+    read_with,
 };
 
 pub use common::{CommonFilter, CommonInput, CommonOutput};
 pub use disk::DiskSource;
 pub use routing::{Match, Matcher};
 pub use service::ServiceOptions;
-pub use values::RetryLimit;
+pub use values::{LogLevel, RetryLimit};
+
+use crate::log::Level;
 
 /// Everything that the files and the command line say.
 #[derive(Clone, Debug)]
@@ -45,6 +47,14 @@ pub struct Config {
     pub upstreams: Vec<Section>,
     /// What `@SET` and `env:` defined; for values that are read later.
     pub variables: Variables,
+}
+
+impl Config {
+    /// How much is told: FLB_LOG_LEVEL of the environment, else the service's `log_level`, else what the flags say.
+    pub fn log_level(&self, flags: Level, source: &dyn Source) -> Level {
+        let set = source.env("FLB_LOG_LEVEL").and_then(|text| LogLevel::parse(&text).ok());
+        set.or(self.service.log_level).map_or(flags, LogLevel::level)
+    }
 }
 
 /// Reads the configuration. `flags` are the sections of the command line (among them one named `service`); a file's

@@ -95,6 +95,9 @@ fn flags_come_first_and_the_file_wins() {
     assert_eq!((config.service.flush.0, config.service.grace.0), (3.0, 2));
     assert_eq!(config.inputs[0].get("name").expect("name").value, "stdin");
     assert!(found.is_empty(), "{found:?}");
+    let quiet = Memory::default().and_env("FLB_LOG_LEVEL", "error");
+    assert_eq!(config.log_level(Level::Debug, &Memory::default()), Level::Debug);
+    assert_eq!(config.log_level(Level::Debug, &quiet), Level::Error);
     let (config, _) = run(&[], &flags);
     assert_eq!(config.expect("a config").service.flush.0, 7.0);
 }

@@ -5,6 +5,7 @@
 
 pub mod registry;
 pub mod shared;
+pub mod tail;
 
 pub use shared::InputShared;
 

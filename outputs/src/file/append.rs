@@ -197,3 +197,47 @@ fn failure(path: &Path, verb: &str, error: &std::io::Error) -> Failure {
     };
     Failure { reason: format!("cannot {verb} {place}: {error}{help}"), hold }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(texts: &[&str]) -> Vec<Segment> {
+        texts
+            .iter()
+            .map(|text| Segment { bytes: text.as_bytes().to_vec(), records: 1, ..Segment::default() })
+            .collect()
+    }
+
+    /// A file that holds `before` and then what was written of `after`.
+    fn half_written(before: &str, after: &str, written: usize) -> (tempfile::NamedTempFile, File) {
+        let named = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(named.path(), format!("{before}{}", &after[..written])).expect("written");
+        let file = OpenOptions::new().append(true).open(named.path()).expect("open");
+        (named, file)
+    }
+
+    #[test]
+    fn a_write_that_stopped_is_cut_back_to_a_whole_segment() {
+        let (names, texts) = ("n\n", ["one\n", "two\n", "three\n"]);
+        let all = format!("{names}{}", texts.concat());
+        for written in 0..=all.len() {
+            let (named, file) = half_written("old\n", &all, written);
+            let (whole, rest) = stop(&file, 4, written as u64, names.len(), &segments(&texts));
+            assert_eq!(rest, None, "{written}");
+            let expected = match written {
+                0..2 => "old\n".to_owned(),
+                _ => format!("old\nn\n{}", texts[..whole].concat()),
+            };
+            assert_eq!(std::fs::read_to_string(named.path()).expect("text"), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn where_somebody_appended_too_the_rest_of_the_segment_follows() {
+        let texts = ["one\n", "two\n"];
+        let (named, file) = half_written("", "one\ntwo\n", 6);
+        std::fs::write(named.path(), "one\ntwsomebody\n").expect("written");
+        assert_eq!(stop(&file, 0, 6, 0, &segments(&texts)), (1, Some(2)));
+    }
+}

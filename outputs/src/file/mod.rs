@@ -287,3 +287,6 @@ fn sanitized(tag: &str) -> String {
     }
     if name.is_empty() { "_".to_owned() } else { name }
 }
+
+#[cfg(test)]
+mod tests;
