@@ -35,14 +35,14 @@ pub struct InputMetrics {
     pub lag_bytes: AtomicU64,
     /// 1 while the input waits for memory (gauge).
     pub paused: AtomicU64,
-    /// Blocks that were read and are not acknowledged yet (gauge).
-    pub jobs: AtomicU64,
-    /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
-    pub memory: OnceLock<Arc<Budget>>,
     /// Failed writes of the offset `DB` (they are tried again).
     pub database_errors: AtomicU64,
     /// Files that are behind, by path; a file that is read to its end is not in it.
     pub files: Mutex<HashMap<Arc<str>, FileLag>>,
+    /// Blocks that were read and are not acknowledged yet (gauge).
+    pub jobs: AtomicU64,
+    /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
+    pub memory: OnceLock<Arc<Budget>>,
 }
 
 /// How far the reading of a file is behind its writer.
