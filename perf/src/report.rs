@@ -42,7 +42,7 @@ impl Machine {
             memory_gib: memory.unwrap_or(0.0) / f64::from(1 << 20),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             date: Moment::new(now.as_secs(), 0).iso(),
-            command: std::env::args().skip(1).fold("perf".to_owned(), |all, word| format!("{all} {word}")),
+            command: command(std::env::args().skip(1)),
             versions: engines.iter().map(|e| (e.role, e.version())).collect(),
         }
     }
@@ -64,6 +64,12 @@ impl Machine {
             "kernel": self.kernel, "command": self.command, "versions": versions, "corpora": VERSION,
         })
     }
+}
+
+/// The command as it was given; of paths only the file names, since a record leaves the machine.
+fn command(words: impl Iterator<Item = String>) -> String {
+    words
+        .fold("perf".to_owned(), |all, word| format!("{all} {}", word.rsplit('/').next().unwrap_or_default()))
 }
 
 /// Runs of one scenario.
@@ -247,6 +253,13 @@ mod tests {
             bad.row().ends_with("| does not count: contents differ | – |")
                 && bad.json()["ratio_cpu"].is_null()
         );
+    }
+
+    #[test]
+    fn a_command_holds_no_paths() {
+        let words = ["--ours", "target/release/ripsaw", "--peer", "/opt/bin/fluent-bit", "-k", "cri"]
+            .map(str::to_owned);
+        assert_eq!(command(words.into_iter()), "perf --ours ripsaw --peer fluent-bit -k cri");
     }
 
     #[test]
