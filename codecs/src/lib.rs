@@ -7,6 +7,7 @@ pub mod accessor;
 pub mod conf;
 pub mod json;
 pub mod lines;
+pub mod msgpack;
 pub mod multiline;
 pub mod parsers;
 pub mod record;

@@ -1,10 +1,192 @@
 //! Decoders: a block of bytes to records, on a worker.
 
 use crate::job::{Position, SourceInfo};
+use crate::pipeline::Survival;
 use crate::shards::JobRun;
+use codecs::lines::Lines;
+use codecs::multiline::{Chain, State};
+use codecs::parsers::{Parsed, Parser};
+use codecs::record::{Field, Text, Value};
+use std::sync::Arc;
 
 /// How the blocks of an input become records.
 pub trait Decoder: Send + Sync {
-    /// Hands each record of the block to `job.emit`, in order.
-    fn decode(&self, block: &[u8], position: Position, source: &SourceInfo, job: &mut JobRun<'_>);
+    /// Hands each record of the block to `job.emit`, in order. `position` is that of `block[0]`.
+    fn decode<'j>(&'j self, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>);
+
+    /// Emits what is held back: its time has come, or the source ends.
+    fn flush<'j>(&'j self, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let _ = (source, job);
+    }
+
+    /// True when a block may be cut at any newline, so that a decoder sees a small piece at a time.
+    fn lines(&self) -> bool {
+        true
+    }
+
+    /// True when something of a block may wait for a later one; such jobs of a source run one after the other.
+    fn stateful(&self) -> bool {
+        false
+    }
+
+    /// Milliseconds after which what is held back is flushed.
+    fn flush_ms(&self) -> u64 {
+        2000
+    }
+}
+
+/// What a source holds back between its jobs, as owned bytes.
+#[derive(Default)]
+pub struct SourceState {
+    /// Multi-line groups.
+    pub multiline: State,
+    /// A value that a stream has not finished.
+    pub partial: Vec<u8>,
+}
+
+impl SourceState {
+    /// Position of the oldest line that is held back; `end` is that of the job that just ran.
+    pub fn pending(&self, end: Position) -> Option<Position> {
+        let mark = self.multiline.pending()?.mark;
+        // The upper 16 bits are the low bits of the file's number, which is never far behind the job's.
+        let behind = (end.file as u16).wrapping_sub((mark >> 48) as u16);
+        Some(Position { file: end.file - u32::from(behind).min(end.file), offset: mark & MARK_OFFSET })
+    }
+}
+
+const MARK_OFFSET: u64 = (1 << 48) - 1;
+
+/// A position as the opaque number that multi-line states carry.
+fn mark(position: Position) -> u64 {
+    u64::from(position.file as u16) << 48 | (position.offset & MARK_OFFSET)
+}
+
+/// How lines become records.
+#[derive(Default)]
+pub struct LineOptions {
+    /// Key of an unparsed line (`Key`).
+    pub key: String,
+    /// `Parser`.
+    pub parser: Option<Arc<Parser>>,
+    /// `multiline.parser`.
+    pub multiline: Option<Chain>,
+    /// `Path_Key`.
+    pub path_key: Option<String>,
+    /// `Offset_Key`.
+    pub offset_key: Option<String>,
+    /// `Skip_Empty_Lines`.
+    pub skip_empty_lines: bool,
+}
+
+/// Lines to records: multi-line groups, then a parser, then the keys that tell where a line came from.
+pub struct LineDecoder {
+    options: LineOptions,
+}
+
+impl LineDecoder {
+    /// A decoder with these options.
+    pub fn new(options: LineOptions) -> LineDecoder {
+        LineDecoder { options }
+    }
+
+    /// Adds `Path_Key` and `Offset_Key`.
+    fn origin<'j>(&'j self, offset: u64, source: &'j SourceInfo, fields: &mut codecs::record::Fields<'j>) {
+        if let (Some(key), Some(path)) = (&self.options.path_key, &source.path) {
+            fields.push(Field::new(Text::new(key.as_bytes()), Value::text(path.as_bytes())));
+        }
+        if let Some(key) = &self.options.offset_key {
+            fields.push(Field::new(Text::new(key.as_bytes()), Value::Int(offset as i64)));
+        }
+    }
+
+    /// The lines that the first filter may keep; the others are only counted.
+    fn survivors<'j>(&'j self, survival: &Survival, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let count = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let mut at = 0;
+        while let Some(hit) = survival.find(block, at) {
+            let start = memchr::memrchr(b'\n', &block[at..hit]).map_or(at, |n| at + n + 1);
+            let Some(len) = memchr::memchr(b'\n', &block[hit..]) else { break };
+            job.skip(count(&block[at..start]));
+            let line = &block[start..hit + len];
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), position.offset + start as u64, source, job);
+            at = hit + len + 1;
+        }
+        job.skip(count(&block[at..]));
+    }
+
+    /// One line without multi-line rules.
+    #[inline]
+    fn line<'j>(&'j self, line: &'j [u8], offset: u64, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let mut record = job.record();
+        if let Some(parser) = &self.options.parser
+            && let Parsed::Yes { time } = parser.parse(line, job.now, job.arena(), job.parsing, &mut record.fields)
+        {
+            record.time = time.unwrap_or(job.now);
+            self.origin(offset, source, &mut record.fields);
+            return job.emit(record);
+        }
+        self.origin(offset, source, &mut record.fields);
+        record.fields.push(Field::new(Text::new(self.options.key.as_bytes()), Value::text(line)));
+        job.emit(record);
+    }
+}
+
+impl Decoder for LineDecoder {
+    fn decode<'j>(&'j self, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let mut lines = Lines::new(block);
+        let state = job.take_state();
+        let mut offset = position.offset;
+        match (&self.options.multiline, state) {
+            (Some(chain), Some(state)) => {
+                while let Some(line) = lines.next() {
+                    let line = line.strip_suffix(b"\r").unwrap_or(line);
+                    if !(line.is_empty() && self.options.skip_empty_lines) {
+                        let mark = mark(Position { offset, ..position });
+                        let (now, arena) = (job.now, job.arena());
+                        let mut ready = bumpalo::collections::Vec::new_in(arena);
+                        chain.line(&mut state.multiline, line, now, mark, arena, job.grouping, &mut |record| ready.push(record));
+                        for mut record in ready {
+                            self.origin(offset, source, &mut record.fields);
+                            job.emit(record);
+                        }
+                    }
+                    offset = position.offset + lines.offset() as u64;
+                }
+                job.restore(state);
+            }
+            _ => {
+                if let (Some(survival), false) = (job.survival(), self.options.skip_empty_lines) {
+                    return self.survivors(&survival, block, position, source, job);
+                }
+                while let Some(line) = lines.next() {
+                    let line = line.strip_suffix(b"\r").unwrap_or(line);
+                    if !(line.is_empty() && self.options.skip_empty_lines) {
+                        self.line(line, offset, source, job);
+                    }
+                    offset = position.offset + lines.offset() as u64;
+                }
+            }
+        }
+    }
+
+    fn flush<'j>(&'j self, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+        let (Some(chain), Some(state)) = (&self.options.multiline, job.take_state()) else { return };
+        let arena = job.arena();
+        let offset = state.multiline.pending().map_or(0, |p| p.mark & MARK_OFFSET);
+        let mut ready = bumpalo::collections::Vec::new_in(arena);
+        chain.flush(&mut state.multiline, arena, &mut |record| ready.push(record));
+        for mut record in ready {
+            self.origin(offset, source, &mut record.fields);
+            job.emit(record);
+        }
+        job.restore(state);
+    }
+
+    fn stateful(&self) -> bool {
+        self.options.multiline.is_some()
+    }
+
+    fn flush_ms(&self) -> u64 {
+        self.options.multiline.as_ref().map_or(2000, Chain::flush_timeout_ms)
+    }
 }

@@ -1,9 +1,30 @@
 //! Everything that schedules, reads or listens; the binary is a thin caller of this.
 
+pub mod app;
+pub mod budget;
+pub mod cli;
+pub mod config;
+pub mod control;
 pub mod decode;
 pub mod filters;
+pub mod health;
+pub mod http_server;
 pub mod inputs;
+pub mod io;
+pub mod io;
 pub mod job;
 pub mod log;
+pub mod machine;
 pub mod metrics;
+pub mod monitor;
+pub mod pipeline;
+pub mod plan;
+pub mod queue;
+pub mod random;
+pub mod retry;
+pub mod run;
 pub mod shards;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod testing;

@@ -4,13 +4,22 @@
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
 pub mod aws;
+pub mod client;
 pub mod cloudwatch_logs;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
+pub mod file;
+pub mod formats;
+pub mod http;
 pub mod net;
 pub mod notice;
+pub mod null;
 pub mod registry;
 pub mod segment;
+pub mod stdout;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};

@@ -3,6 +3,12 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod registry;
+pub mod shared;
+pub mod tail;
+
+pub use shared::InputShared;
+
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
 use codecs::conf::{Diagnostics, OptionSpec, Section};
@@ -82,6 +88,10 @@ pub trait Engine: Send + Sync {
     fn wake_fd(&self) -> BorrowedFd<'_>;
     /// True when the input is to stop: submit what is whole, commit what is delivered, return.
     fn stopping(&self) -> bool;
+    /// This input submits nothing more; what sources hold back may be flushed now. Called once when stopping.
+    fn quiet(&self);
+    /// True when everything that was submitted is committed, or when nobody waits any more (`Grace` is over).
+    fn drained(&self) -> bool;
     /// Counters of this input.
     fn metrics(&self) -> &crate::metrics::InputMetrics;
     /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all have, the program ends.

@@ -65,7 +65,7 @@ fn segment(output: &dyn Output, tag: &str, records: &[(i64, String)]) -> Segment
             Timestamp { secs: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as u32 };
         let mut record = Record::new_in(&arena, time);
         parse_object(json.as_bytes(), &arena, &mut scratch, &mut record.fields).expect("valid JSON");
-        output.encode(tag, &record, &arena, &mut segment);
+        segment.records += u32::from(output.encode(tag, &record, &arena, &mut segment));
     }
     segment
 }

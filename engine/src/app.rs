@@ -1,0 +1,152 @@
+//! The program: command line → configuration → plan → dry-run or run.
+//!
+//! Owns: what is printed where, exit codes. Never: schedules.
+
+use crate::cli::{self, Cli, Help, help};
+use crate::config::{self, Config, DiskSource};
+use crate::plan::{self, Machine, Plan};
+use crate::{filters, inputs, log, machine, run};
+use codecs::conf::{Diagnostics, Level, OptionSpec};
+use std::path::Path;
+
+/// Runs the program; gives its exit code.
+pub fn main(args: Vec<String>) -> i32 {
+    let mut diagnostics = Diagnostics::default();
+    let cli = match cli::parse(args, &mut diagnostics) {
+        Ok(cli) => cli,
+        Err(message) => {
+            eprintln!("{message}");
+            return 1;
+        }
+    };
+    if cli.version {
+        println!("{}", help::VERSION);
+        return 0;
+    }
+    if cli.help != Help::None {
+        return show_help(&cli);
+    }
+    log::set_level(cli.level());
+    if let Some(folder) = &cli.workdir
+        && let Err(error) = std::env::set_current_dir(folder)
+    {
+        eprintln!("cannot change to the folder `{folder}` (-w): {error}");
+        return 1;
+    }
+    let compiled = compile(&cli, diagnostics);
+    match (compiled, cli.dry_run) {
+        (None, _) => 1,
+        (Some((_, plan)), true) => {
+            plan.text().iter().for_each(|line| eprintln!("{line}"));
+            eprintln!("configuration test is successful");
+            0
+        }
+        (Some((config, plan)), false) => start(&cli, &config, plan),
+    }
+}
+
+/// Compiles the configuration and prints all that was found; `None` when it cannot run.
+fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Option<(Config, Plan)> {
+    let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
+    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit() };
+    let plan = config.as_ref().and_then(|c| plan::compile(c, &machine, &mut diagnostics));
+    let wanted = if cli.quiet() { Level::Error } else { Level::Note };
+    diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));
+    if plan.is_none() {
+        let count = |level, word: &str| match diagnostics.count(level) {
+            1 => format!("1 {word}"),
+            n => format!("{n} {word}s"),
+        };
+        eprintln!("{}, {}, {}; no plan made", count(Level::Error, "error"), count(Level::Warning, "warning"), count(Level::Note, "note"));
+    }
+    config.zip(plan)
+}
+
+/// Sets the log up and runs.
+fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
+    log::set_level(config.log_level(cli.level(), &DiskSource));
+    if let Some(file) = &config.service.log_file
+        && let Err(error) = log::set_file(Path::new(&file.0))
+    {
+        eprintln!("cannot open the log file `{}` (log_file, -l): {error}", file.0);
+        return 1;
+    }
+    if !cli.quiet() {
+        eprintln!("{}", help::VERSION);
+    }
+    log!(Info, "engine", "simd tier {}, version {}", codecs::simd::Tier::best().name(), env!("CARGO_PKG_VERSION"));
+    plan.text().iter().for_each(|line| log!(Info, "plan", "{line}"));
+    run::run(plan)
+}
+
+/// An option table and how its group is headed.
+type Tables = Vec<(&'static str, &'static [OptionSpec])>;
+
+/// A plugin as help shows it.
+struct Described {
+    kind: &'static str,
+    name: &'static str,
+    about: &'static str,
+    tables: Tables,
+}
+
+/// All plugins, inputs first.
+fn plugins() -> Vec<Described> {
+    let titled = |tables: Vec<&'static [OptionSpec]>, common: &'static [OptionSpec]| {
+        let mut all: Tables = tables.into_iter().map(|t| ("OPTIONS", t)).collect();
+        all.push(("COMMON OPTIONS", common));
+        all
+    };
+    let mut all = Vec::new();
+    for p in inputs::registry::INPUTS {
+        all.push(Described { kind: "input", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonInput::TABLE) });
+    }
+    for p in filters::registry::FILTERS {
+        all.push(Described { kind: "filter", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonFilter::TABLE) });
+    }
+    for p in outputs::registry::OUTPUTS {
+        all.push(Described { kind: "output", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonOutput::TABLE) });
+    }
+    all
+}
+
+fn show_help(cli: &Cli) -> i32 {
+    let all = plugins();
+    let helps: Vec<help::PluginHelp<'_>> =
+        all.iter().map(|d| help::PluginHelp { kind: d.kind, name: d.name, about: d.about, tables: &d.tables }).collect();
+    match &cli.help {
+        Help::None => {}
+        Help::General => {
+            let of = |kind: &str| all.iter().filter(|d| d.kind == kind).map(|d| (d.name, d.about)).collect::<Vec<_>>();
+            let (inputs, filters, outputs) = (of("input"), of("filter"), of("output"));
+            print!("{}", help::general(&cli.program, &[("Inputs", &inputs), ("Filters", &filters), ("Outputs", &outputs)]));
+        }
+        Help::Json => print!("{}", help::json(&helps)),
+        Help::Plugin { kind, name, json } => {
+            let Some(found) = helps.iter().find(|h| h.kind == kind && h.name.eq_ignore_ascii_case(name)) else {
+                eprintln!("unknown {kind} plugin `{name}`");
+                return 1;
+            };
+            print!("{}", if *json { help::plugin_json(found) } else { help::plugin(found) });
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plugin_has_help() {
+        for plugin in plugins() {
+            assert!(!plugin.about.trim().is_empty(), "{}", plugin.name);
+            let names: Vec<_> = plugin.tables.iter().flat_map(|(_, t)| t.iter()).collect();
+            for spec in &names {
+                assert!(!spec.doc.trim().is_empty(), "{} {}", plugin.name, spec.name);
+                let same = names.iter().filter(|s| s.name.eq_ignore_ascii_case(spec.name)).count();
+                assert_eq!(same, 1, "{} names {} twice", plugin.name, spec.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Byte budgets: what is in memory is charged before it is read, and given back when it is gone.
+//!
+//! Invariant: `used` of a budget is the sum of the charges that are held against it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A number of bytes that may be in use.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Budget> {
+        Arc::new(Budget { limit, used: AtomicUsize::new(0) })
+    }
+
+    /// Bytes that may be used.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes in use now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// True when `bytes` more fit, or when nothing is in use (so that one thing larger than the budget still passes).
+    pub fn fits(&self, bytes: usize) -> bool {
+        let used = self.used();
+        used == 0 || used.saturating_add(bytes) <= self.limit
+    }
+
+    /// Charges without asking; see [`Budget::fits`].
+    pub fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives bytes back.
+    pub fn give(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(before >= bytes, "gave back {bytes} of {before}");
+    }
+}
+
+/// Buffers kept for reuse: taking a page from the kernel costs more than filling it.
+#[derive(Debug)]
+pub struct Pool {
+    buffers: std::sync::Mutex<Vec<Vec<u8>>>,
+    kept_max: usize,
+    capacity_max: usize,
+}
+
+impl Pool {
+    /// Keeps up to `kept_max` buffers, none larger than `capacity_max` bytes.
+    pub fn new(kept_max: usize, capacity_max: usize) -> Pool {
+        Pool { buffers: Default::default(), kept_max, capacity_max }
+    }
+
+    /// An empty buffer of at least this capacity.
+    pub fn take(&self, capacity: usize) -> Vec<u8> {
+        let kept = self.buffers.lock().expect("pool lock").pop();
+        match kept {
+            Some(buffer) if buffer.capacity() >= capacity => buffer,
+            _ => Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Gives a buffer back.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > self.capacity_max {
+            return;
+        }
+        buffer.clear();
+        let mut kept = self.buffers.lock().expect("pool lock");
+        if kept.len() < self.kept_max {
+            kept.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Start and stop of the program, as its parts see it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// Shared by all parts.
+#[derive(Default)]
+pub struct Control {
+    stopping: AtomicBool,
+    flushed: AtomicBool,
+    over: AtomicBool,
+    failed: AtomicBool,
+    /// Inputs that have not reached a natural end.
+    unfinished: AtomicUsize,
+    changed: Notify,
+    wakes: Mutex<Vec<std::sync::Arc<crate::inputs::shared::Wake>>>,
+}
+
+impl Control {
+    /// An input exists; `wake` is rung when the program stops.
+    pub fn add_input(&self, wake: std::sync::Arc<crate::inputs::shared::Wake>) {
+        self.unfinished.fetch_add(1, Ordering::AcqRel);
+        self.wakes.lock().expect("wake lock").push(wake);
+    }
+
+    /// Inputs are to stop.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring());
+        self.changed();
+    }
+
+    /// True once inputs are to stop.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// What sources held back is on its way: once no job is left, all is committed.
+    pub fn set_flushed(&self) {
+        self.flushed.store(true, Ordering::Release);
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring());
+    }
+
+    /// True once what sources held back is on its way.
+    pub fn flushed(&self) -> bool {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// `Grace` is over: nobody waits for deliveries any more.
+    pub fn give_up(&self) {
+        self.over.store(true, Ordering::Release);
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring());
+    }
+
+    /// True once nobody waits any more.
+    pub fn over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Something went wrong that ends the program with an error.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// True when the exit code is to tell of a failure.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// An input reached its natural end; when all have, the program stops.
+    pub fn input_finished(&self) {
+        if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.stop();
+        }
+    }
+
+    /// Something that [`Control::wait`] may wait for has changed.
+    pub fn changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `true_now` holds.
+    pub async fn wait(&self, true_now: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if true_now() {
+                return;
+            }
+            changed.await;
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The engine as one input sees it.
+//!
+//! Owns: admission to memory, wake-ups, the count of jobs under way. Never: reads.
+
+use super::{Engine, Source};
+use crate::budget::{Budget, Pool};
+use crate::control::Control;
+use crate::decode::Decoder;
+use crate::job::{Block, Position, SourceInfo};
+use crate::metrics::InputMetrics;
+use crate::pipeline::Pipeline;
+use crate::queue::{Charge, Pressure};
+use crate::{log, shards};
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+/// What the inputs of a process share.
+#[derive(Clone)]
+pub struct Common {
+    /// Filters, outputs and routes.
+    pub pipeline: Arc<Pipeline>,
+    /// Workers that run jobs.
+    pub workers: Arc<rayon::ThreadPool>,
+    /// Runs flush timers.
+    pub runtime: tokio::runtime::Handle,
+    /// Read buffers.
+    pub blocks: Arc<Pool>,
+    /// Segment buffers.
+    pub segments: Arc<Pool>,
+    /// Bytes of the process.
+    pub budget: Arc<Budget>,
+    /// Tells lanes that readers wait.
+    pub pressure: Arc<Pressure>,
+    /// Start and stop of the program.
+    pub control: Arc<Control>,
+}
+
+/// One input's share of the engine.
+pub struct InputShared {
+    /// `input:tail:tail.0`, for messages.
+    pub component: String,
+    /// How its blocks become records.
+    pub decoder: Arc<dyn Decoder>,
+    /// Filters, outputs and routes.
+    pub pipeline: Arc<Pipeline>,
+    /// Workers that run jobs.
+    pub workers: Arc<rayon::ThreadPool>,
+    /// Read buffers.
+    pub blocks: Arc<Pool>,
+    /// Segment buffers.
+    pub segments: Arc<Pool>,
+    /// Its counters.
+    pub metrics: Arc<InputMetrics>,
+    runtime: tokio::runtime::Handle,
+    budgets: [Arc<Budget>; 2],
+    released: Arc<dyn Fn() + Send + Sync>,
+    pressure: Arc<Pressure>,
+    control: Arc<Control>,
+    wake: Arc<Wake>,
+    /// Jobs that are submitted and not acknowledged.
+    jobs: AtomicUsize,
+    /// Jobs that are submitted and not through the workers.
+    undecoded: AtomicUsize,
+    /// Sources that may hold something back; those that are gone are swept out as it grows.
+    sources: Mutex<Vec<Weak<shards::Source>>>,
+    quiet: AtomicBool,
+    this: Weak<InputShared>,
+}
+
+/// The eventfd of an input, and whether it waits for it.
+pub struct Wake {
+    fd: OwnedFd,
+    waiting: AtomicBool,
+}
+
+impl Wake {
+    /// Makes the fd readable.
+    pub fn ring(&self) {
+        // A full counter is as good as a written one.
+        drop(rustix::io::write(&self.fd, &1u64.to_ne_bytes()));
+    }
+}
+
+impl InputShared {
+    /// `memory_limit` is `Mem_Buf_Limit`.
+    pub fn new(component: String, decoder: Arc<dyn Decoder>, memory_limit: Option<usize>, metrics: Arc<InputMetrics>, common: &Common) -> std::io::Result<Arc<InputShared>> {
+        let wake = Arc::new(Wake { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, waiting: AtomicBool::new(false) });
+        let (ring, pressure) = (wake.clone(), common.pressure.clone());
+        let released = Arc::new(move || {
+            if ring.waiting.swap(false, Ordering::AcqRel) {
+                pressure.clear();
+                ring.ring();
+            }
+        });
+        Ok(Arc::new_cyclic(|this| InputShared {
+            component,
+            decoder,
+            pipeline: common.pipeline.clone(),
+            workers: common.workers.clone(),
+            blocks: common.blocks.clone(),
+            segments: common.segments.clone(),
+            metrics,
+            runtime: common.runtime.clone(),
+            budgets: [common.budget.clone(), Budget::new(memory_limit.unwrap_or(usize::MAX / 2))],
+            released,
+            pressure: common.pressure.clone(),
+            control: common.control.clone(),
+            wake,
+            jobs: AtomicUsize::new(0),
+            undecoded: AtomicUsize::new(0),
+            sources: Mutex::default(),
+            quiet: AtomicBool::new(false),
+            this: this.clone(),
+        }))
+    }
+
+    /// Its eventfd, for whoever stops the program.
+    pub fn wake(&self) -> Arc<Wake> {
+        self.wake.clone()
+    }
+
+    /// True when it will submit nothing more.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Ordering::Acquire)
+    }
+
+    /// It will submit nothing more.
+    pub fn set_quiet(&self) {
+        self.quiet.store(true, Ordering::Release);
+        self.control.changed();
+    }
+
+    /// Jobs that are submitted and not acknowledged.
+    pub fn jobs(&self) -> usize {
+        self.jobs.load(Ordering::Acquire)
+    }
+
+    /// A charge for bytes that now exist, whether they fit or not.
+    pub fn charge(&self, bytes: usize) -> Charge {
+        self.budgets.iter().for_each(|b| b.take(bytes));
+        Charge::taken(bytes, self.budgets.clone(), self.released.clone())
+    }
+
+    /// Posts a flush for every source that holds something back.
+    pub fn flush_all(&self) {
+        let sources: Vec<_> = self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
+        sources.iter().for_each(shards::Source::flush_pending);
+    }
+
+    /// True when no job is on the workers.
+    pub fn decoded(&self) -> bool {
+        self.undecoded.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn job_decoded(&self) {
+        if self.undecoded.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.control.changed();
+        }
+    }
+
+    pub(crate) fn job_started(&self) {
+        self.undecoded.fetch_add(1, Ordering::AcqRel);
+        self.jobs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn job_ended(&self) {
+        if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 && self.control.stopping() {
+            self.wake.ring();
+            self.control.changed();
+        }
+    }
+
+    /// Posts an empty job that flushes what the source holds, unless newer lines moved it on by then.
+    pub(crate) fn flush_later(&self, source: &Source) {
+        let Some(mark) = source.schedule_flush() else { return };
+        let (source, wait) = (source.clone(), Duration::from_millis(self.decoder.flush_ms()));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            source.flush_due(mark);
+        });
+    }
+}
+
+impl Engine for InputShared {
+    fn open(&self, info: SourceInfo) -> Source {
+        let this = self.this.upgrade().expect("an input in use is alive");
+        let source = shards::Source::new(info, this, &self.pipeline);
+        if self.decoder.stateful() {
+            let mut sources = self.sources.lock().expect("sources lock");
+            if sources.len() == sources.capacity() {
+                sources.retain(|s| s.strong_count() > 0);
+            }
+            sources.push(Arc::downgrade(&source));
+        }
+        source
+    }
+
+    fn submit(&self, source: &Source, block: Block, end: Position) {
+        let charge = Charge::taken(block.buffer.capacity(), self.budgets.clone(), self.released.clone());
+        source.submit(Some(block), end, Some(charge));
+    }
+
+    fn close(&self, source: &Source) {
+        source.flush_pending();
+    }
+
+    fn admit(&self, bytes: usize) -> bool {
+        for again in [false, true] {
+            if self.budgets.iter().all(|b| b.fits(bytes)) {
+                self.budgets.iter().for_each(|b| b.take(bytes));
+                self.metrics.paused.store(0, Ordering::Relaxed);
+                return true;
+            }
+            if !again {
+                // Asked again below: what was given back before this store rang no bell.
+                self.wake.waiting.store(true, Ordering::Release);
+                self.pressure.raise();
+            }
+        }
+        self.metrics.paused.store(1, Ordering::Relaxed);
+        false
+    }
+
+    fn release(&self, bytes: usize) {
+        self.budgets.iter().for_each(|b| b.give(bytes));
+        (self.released)();
+    }
+
+    fn buffer(&self, capacity: usize) -> Vec<u8> {
+        self.blocks.take(capacity)
+    }
+
+    fn recycle(&self, buffer: Vec<u8>) {
+        self.blocks.give(buffer);
+    }
+
+    fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.fd.as_fd()
+    }
+
+    fn stopping(&self) -> bool {
+        self.control.stopping()
+    }
+
+    fn quiet(&self) {
+        self.set_quiet();
+    }
+
+    fn drained(&self) -> bool {
+        self.control.over() || (self.control.flushed() && self.jobs() == 0)
+    }
+
+    fn metrics(&self) -> &InputMetrics {
+        &self.metrics
+    }
+
+    fn finished(&self) {
+        self.control.input_finished();
+    }
+
+    fn fail(&self, message: String) {
+        log!(Error, self.component, "{message}");
+        self.control.fail();
+    }
+}

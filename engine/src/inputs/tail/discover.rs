@@ -1,0 +1,696 @@
+//! Discovery: which files there are, where each starts, what a rename or a removal means.
+//!
+//! Owns: the scan of the patterns, events of the watched folders, the life of [`File`], [`Slot`] and [`Chain`].
+//! Never: reads lines, decides what is delivered.
+//! Invariants: an open file is known by device and inode and read once, whatever its names; a successor waits for its
+//! predecessor; nothing is done per idle file between scans.
+
+use super::Tail;
+use super::glob::{Visitor, matches};
+use super::gzip::{Gzip, is_gzip};
+use super::read::undelivered;
+use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id, LastBytes, Slot};
+use super::watch::{Change, Event, Folder};
+use crate::log;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Instant, SystemTime};
+
+/// Links that are followed before a path counts as a loop, as in the kernel.
+const LINKS_MAX: usize = 40;
+
+/// What is known of one name in a watched folder.
+#[derive(Debug, Default)]
+pub(super) struct Name {
+    /// Paths that lead over it.
+    pub(super) slots: Vec<Id>,
+    /// The open file that has this name.
+    pub(super) file: Option<Id>,
+}
+
+/// Where a file that was just found is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Head,
+    End,
+    At(u64),
+}
+
+#[derive(Default)]
+struct Walk {
+    folders: Vec<(PathBuf, bool)>,
+    found: Vec<PathBuf>,
+    unreadable: Vec<(PathBuf, String)>,
+}
+
+impl Visitor for Walk {
+    fn folder(&mut self, path: &Path, last: bool) {
+        self.folders.push((path.to_owned(), last));
+    }
+    fn found(&mut self, path: PathBuf) {
+        self.found.push(path);
+    }
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        self.unreadable.push((path.to_owned(), error.to_string()));
+    }
+}
+
+impl Tail {
+    /// Searches the patterns. `deep` looks at known files too: for changes that nobody told of.
+    pub(super) fn scan(&mut self, deep: bool) {
+        for index in 0..self.settings.patterns.len() {
+            let mut walk = Walk::default();
+            self.settings.patterns[index].walk(&mut walk);
+            for (folder, last) in walk.folders {
+                self.watch(&folder, last);
+            }
+            for (folder, error) in walk.unreadable {
+                self.tell_once(folder.clone(), "folder", &format!("folder {} cannot be listed: {error}", folder.display()));
+            }
+            for path in walk.found {
+                if !self.by_path.contains_key(&path) {
+                    self.consider(path);
+                }
+            }
+        }
+        // A vacant path may have a new file; a path that went away lets go of its own.
+        let slots: Vec<Id> = self.slots.iter().filter(|(_, s)| deep || s.current.is_none()).map(|(id, _)| id).collect();
+        for slot in slots {
+            self.recheck(slot);
+        }
+        if deep {
+            self.look_for_bytes();
+        }
+        self.store_new_rows();
+    }
+
+    /// Queues the files that grew or shrank without being told of.
+    pub(super) fn look_for_bytes(&mut self) {
+        let changed: Vec<Id> = self.files.iter().filter(|(_, f)| !f.finished && !f.queued && has_news(f)).map(|(id, _)| id).collect();
+        for id in changed {
+            self.queue(id);
+        }
+    }
+
+    fn watch(&mut self, folder: &Path, files: bool) -> Option<Folder> {
+        match self.watcher.watch(folder, files) {
+            Ok(folder) => folder,
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => None,
+            Err(error) => {
+                let text = format!(
+                    "folder {} cannot be watched: {error}; it is looked at every `refresh_interval` (more watches: sysctl \
+                     fs.inotify.max_user_watches)",
+                    folder.display()
+                );
+                self.tell_once(folder.to_owned(), "watch", &text);
+                None
+            }
+        }
+    }
+
+    /// Takes events from the watched folders.
+    pub(super) fn take_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        self.watcher.take(&mut events);
+        for event in events.drain(..) {
+            self.event(event);
+        }
+        self.moved.clear();
+        self.events = events;
+        self.store_new_rows();
+    }
+
+    fn event(&mut self, event: Event) {
+        let key = (event.folder, event.name);
+        match event.change {
+            Change::Written => match self.names.get(&key).and_then(|n| n.file) {
+                Some(file) => self.queue(file),
+                None => self.appeared(key, false),
+            },
+            Change::Appeared(is_folder) => {
+                if let Some((_, file)) = self.moved.iter().find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie).copied() {
+                    self.rename(file, key.clone());
+                }
+                self.appeared(key, is_folder);
+            }
+            Change::Gone => {
+                let Some(name) = self.names.get_mut(&key) else { return };
+                let (file, slots) = (name.file.take(), name.slots.clone());
+                self.drop_name_if_empty(&key);
+                if let Some(file) = file {
+                    self.moved.push((event.cookie, file));
+                    if let Some(f) = self.files.get_mut(file) {
+                        f.name = None;
+                    }
+                    self.queue(file);
+                }
+                for slot in slots {
+                    self.recheck(slot);
+                }
+            }
+            Change::Unknown => self.rescan = true,
+        }
+    }
+
+    /// A name appeared, or was written to and is not known yet.
+    fn appeared(&mut self, key: (Folder, OsString), is_folder: bool) {
+        let slots = self.names.get(&key).map(|n| n.slots.clone()).unwrap_or_default();
+        for &slot in &slots {
+            self.recheck(slot);
+        }
+        if is_folder {
+            // Patterns may go on below it.
+            self.search = true;
+            return;
+        }
+        let Some(path) = self.watcher.path(key.0).map(|folder| folder.join(&key.1)) else { return };
+        if slots.is_empty() && self.tells_of_new_files() && self.settings.patterns.iter().any(|p| p.matches(&path)) {
+            self.consider(path);
+        } else if self.settings.patterns.iter().any(|p| p.leads_over(&path)) {
+            self.search = true;
+        }
+    }
+
+    /// Without reading new files from their head it matters when they are found: at the scan, as in Fluent Bit.
+    fn tells_of_new_files(&self) -> bool {
+        self.settings.read_from_head || self.settings.read_new_from_head
+    }
+
+    fn rename(&mut self, id: Id, key: (Folder, OsString)) {
+        if let Some(file) = self.files.get_mut(id) {
+            file.name = Some(key.clone());
+            self.names.entry(key).or_default().file = Some(id);
+        }
+    }
+
+    /// A path that matches and is not known.
+    fn consider(&mut self, path: PathBuf) {
+        let text = path.as_os_str().as_bytes();
+        if self.settings.exclude.iter().any(|pattern| matches(pattern, text, false)) || self.by_path.contains_key(&path) {
+            return;
+        }
+        let meta = match path.metadata() {
+            Ok(meta) => meta,
+            // A dangling link: its target may come, the scan will see it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.watch_links(&path),
+            Err(error) => {
+                return self.tell_once(path.clone(), "stat", &format!("{} cannot be looked at: {error}", path.display()));
+            }
+        };
+        if !meta.is_file() {
+            return self.tell_once(path.clone(), "kind", &format!("{} is not a regular file, it is left", path.display()));
+        }
+        if self.is_too_old(&meta) {
+            self.ignored.insert(path, meta.size());
+            return;
+        }
+        let ignored = self.ignored.remove(&path).filter(|&size| size <= meta.size());
+        if let Some(&id) = self.by_inode.get(&(meta.dev(), meta.ino())) {
+            return self.adopt(path, id);
+        }
+        let slot = self.slots.insert(Slot { path: path.clone(), current: None, chain: None, names: Vec::new() });
+        self.by_path.insert(path, slot);
+        self.open_in(slot, ignored);
+    }
+
+    fn is_too_old(&self, meta: &std::fs::Metadata) -> bool {
+        let limit = self.settings.ignore_older;
+        !limit.is_zero() && meta.modified().ok().and_then(|t| SystemTime::now().duration_since(t).ok()).is_some_and(|age| age > limit)
+    }
+
+    /// A file that is open already has another name that matches: it is known, and not read again.
+    fn adopt(&mut self, path: PathBuf, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        if file.slots > 0 || file.finished {
+            return;
+        }
+        file.slots = 1;
+        file.orphan_until = None;
+        self.orphans.retain(|o| *o != id);
+        let slot = self.slots.insert(Slot { path: path.clone(), current: Some(id), chain: None, names: Vec::new() });
+        self.by_path.insert(path, slot);
+        self.register_names(slot);
+    }
+
+    /// Looks again at what a known path leads to.
+    pub(super) fn recheck(&mut self, slot_id: Id) {
+        let Some(slot) = self.slots.get(slot_id) else { return };
+        let meta = slot.path.metadata().ok().filter(std::fs::Metadata::is_file);
+        let key = meta.as_ref().map(|m| (m.dev(), m.ino()));
+        let known = slot.current.and_then(|id| self.files.get(id)).map(|f| f.key);
+        if known.is_some() && known == key {
+            if let (Some(meta), Some(id)) = (&meta, slot.current)
+                && self.settings.ignore_active
+                && self.is_too_old(meta)
+            {
+                self.let_go_of_old(slot_id, id);
+            }
+            return;
+        }
+        if let Some(id) = slot.current {
+            if let Some(slot) = self.slots.get_mut(slot_id) {
+                slot.current = None;
+            }
+            self.orphan(id);
+        }
+        match key {
+            Some(key) if self.by_inode.contains_key(&key) => {
+                let id = self.by_inode[&key];
+                if self.files.get(id).is_some_and(|f| f.slots == 0 && !f.finished) {
+                    // Another file was renamed to this path.
+                    let path = self.slots.get(slot_id).map(|s| s.path.clone()).unwrap_or_default();
+                    self.remove_slot(slot_id);
+                    self.adopt(path, id);
+                }
+            }
+            Some(_) => self.open_in(slot_id, None),
+            None => self.forget_vacant(slot_id),
+        }
+    }
+
+    /// `Ignore_Active_Older_Files`: the file is closed where it is; when it is written to, it goes on there.
+    fn let_go_of_old(&mut self, slot: Id, id: Id) {
+        let Some(file) = self.files.get(id) else { return };
+        if !file.at_eof || undelivered(file) {
+            return;
+        }
+        if let Some(path) = self.slots.get(slot).map(|s| s.path.clone()) {
+            self.ignored.insert(path, file.line_at);
+        }
+        self.remove_slot(slot);
+        self.finish(id);
+    }
+
+    /// Opens what is at a slot's path, as the next file of its chain.
+    fn open_in(&mut self, slot_id: Id, ignored: Option<u64>) {
+        let Some(slot) = self.slots.get(slot_id) else { return };
+        let path = slot.path.clone();
+        let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
+        let (fd, stat) = match opened {
+            Ok(opened) => opened,
+            Err(rustix::io::Errno::NOENT) => return self.forget_vacant(slot_id),
+            Err(error) => {
+                let error = std::io::Error::from(error);
+                self.tell_once(path.clone(), "open", &format!("{} cannot be opened: {error}", path.display()));
+                return self.forget_vacant(slot_id);
+            }
+        };
+        let chain = match slot.chain.filter(|&c| self.chains.get(c).is_some()) {
+            Some(chain) => chain,
+            None => match self.settings.tagger.tag(&path) {
+                Ok(tag) => self.new_chain(tag.into(), path.to_string_lossy().into(), true),
+                Err(why) => {
+                    self.tell_once(path.clone(), "tag", &format!("{} is left: {why}", path.display()));
+                    return self.forget_vacant(slot_id);
+                }
+            },
+        };
+        self.told.retain(|(told, _)| told != &path);
+        let predecessor = self.chains.get(chain).and_then(|c| c.members.last().copied());
+        let key = (stat.st_dev as u64, stat.st_ino as u64);
+        let file = File {
+            gzip: is_gzip(&path).then(|| Box::new(Gzip::new())),
+            after: predecessor,
+            slots: 1,
+            ..new_file(fd, key, chain)
+        };
+        let id = self.files.insert(file);
+        self.by_inode.insert(key, id);
+        let number = self.number_in(chain, id);
+        if let Some(file) = self.files.get_mut(id) {
+            file.number = number;
+        }
+        if let Some(slot) = self.slots.get_mut(slot_id) {
+            (slot.current, slot.chain) = (Some(id), Some(chain));
+        }
+        self.count_opened();
+        self.register_names(slot_id);
+        let start = match (ignored, predecessor) {
+            (Some(at), _) => Start::At(at),
+            (None, Some(_)) => Start::Head,
+            (None, None) if self.reads_head() => Start::Head,
+            (None, None) => Start::End,
+        };
+        self.set_start(id, &path, start, stat.st_size as u64);
+    }
+
+    fn reads_head(&self) -> bool {
+        self.settings.read_from_head || (!self.first_scan && self.settings.read_new_from_head)
+    }
+
+    /// Decides where reading starts: the `DB` first, then the options.
+    fn set_start(&mut self, id: Id, path: &Path, start: Start, size: u64) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        let mut at = match start {
+            Start::Head => 0,
+            Start::End => size,
+            Start::At(at) => at,
+        };
+        let row = self.database.as_ref().and_then(|db| db.find(file.key.1).ok().flatten());
+        let name = path.to_string_lossy();
+        match row {
+            Some(row) if !self.settings.compare_filename || row.name == name => {
+                file.row = row.id;
+                self.claimed.insert(row.id);
+                let checked = super::resume::check(file, &row, size);
+                if checked.is_none() {
+                    log!(Warn, self.settings.name, "{name} is not what the `DB` remembers up to {}: it is read from its head", row.offset);
+                }
+                at = checked.unwrap_or(0);
+            }
+            Some(row) => {
+                // The inode is used by another file now.
+                if let Some(db) = &self.database {
+                    drop(db.delete(row.id));
+                }
+                self.dirty_row(id);
+            }
+            None => self.dirty_row(id),
+        }
+        self.start_at(id, at, size);
+    }
+
+    /// Puts the reading position at `at`.
+    pub(super) fn start_at(&mut self, id: Id, at: u64, size: u64) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        if file.gzip.is_some() {
+            if at > 0 && at == size {
+                // Read to its end before.
+                (file.read_at, file.line_at) = (size, size);
+            } else if at > 0 && super::resume::skip_text(file, at).is_none() {
+                return self.give_up(id, "cannot be expanded up to where it was delivered");
+            }
+        } else {
+            (file.read_at, file.line_at) = (at, at);
+            file.last = last_bytes(file, at);
+        }
+        file.submitted = file.line_at;
+        file.delivered = file.line_at;
+        file.at_eof = file.read_at >= size;
+        if file.at_eof {
+            return;
+        }
+        file.bulk = file.gzip.is_none() && size - file.read_at >= self.settings.block_bytes as u64;
+        self.queue(id);
+        if let Some(file) = self.files.get_mut(id) {
+            file.at_eof = false;
+        }
+    }
+
+    fn dirty_row(&mut self, id: Id) {
+        if let Some(file) = self.files.get_mut(id).filter(|f| !f.row_dirty)
+            && self.database.is_some()
+        {
+            file.row_dirty = true;
+            self.dirty_rows.push(id);
+            self.new_rows = true;
+        }
+    }
+
+    /// Registers the names that lead to a slot's file: the path, each link on the way, the target.
+    fn register_names(&mut self, slot_id: Id) {
+        let Some(slot) = self.slots.get(slot_id) else { return };
+        let (mut path, file) = (slot.path.clone(), slot.current);
+        self.unregister_names(slot_id);
+        let mut names = Vec::new();
+        for _ in 0..LINKS_MAX {
+            let (Some(parent), Some(base)) = (path.parent().map(Path::to_owned), path.file_name().map(ToOwned::to_owned)) else { break };
+            if let Some(folder) = self.watch(&parent, true) {
+                let name = self.names.entry((folder, base.clone())).or_default();
+                if !name.slots.contains(&slot_id) {
+                    name.slots.push(slot_id);
+                }
+                names.push((folder, base));
+            }
+            let Ok(target) = std::fs::read_link(&path) else { break };
+            path = parent.join(target);
+        }
+        if let (Some(key), Some(id)) = (names.last().cloned(), file) {
+            self.names.entry(key.clone()).or_default().file = Some(id);
+            if let Some(file) = self.files.get_mut(id) {
+                file.name = Some(key);
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(slot_id) {
+            slot.names = names;
+        }
+    }
+
+    fn unregister_names(&mut self, slot_id: Id) {
+        let names = self.slots.get_mut(slot_id).map(|s| std::mem::take(&mut s.names)).unwrap_or_default();
+        for key in names {
+            if let Some(name) = self.names.get_mut(&key) {
+                name.slots.retain(|s| *s != slot_id);
+            }
+            self.drop_name_if_empty(&key);
+        }
+    }
+
+    fn drop_name_if_empty(&mut self, key: &(Folder, OsString)) {
+        if self.names.get(key).is_some_and(|n| n.slots.is_empty() && n.file.is_none()) {
+            self.names.remove(key);
+        }
+    }
+
+    /// Watches the folders of a link whose target is missing.
+    fn watch_links(&mut self, path: &Path) {
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let Ok(target) = std::fs::read_link(&path) else { return };
+            let Some(parent) = path.parent() else { return };
+            path = parent.join(target);
+            if let Some(parent) = path.parent().map(Path::to_owned) {
+                self.watch(&parent, true);
+            }
+        }
+    }
+
+    /// No path leads to the file any more: it was renamed away, or removed.
+    fn orphan(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.slots = file.slots.saturating_sub(1);
+        if file.slots > 0 || file.finished || file.orphan_until.is_some() {
+            return;
+        }
+        file.orphan_until = Some(Instant::now() + self.settings.rotate_wait);
+        self.orphans.push(id);
+        self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
+        let name = name_of(file);
+        if let (Some(db), true, Some(name)) = (&self.database, file.row != 0, &name) {
+            drop(db.rotate(file.row, name));
+        }
+        if let (Some(chain), Some(name)) = (self.chains.get(file.chain), name) {
+            log!(Info, self.settings.name, "inode={} handle rotation(): {} => {}", file.key.1, chain.path, name.display());
+        }
+        self.queue(id);
+    }
+
+    /// An orphan was read to its end: when its time is over, that is all.
+    pub(super) fn orphan_at_end(&mut self, id: Id) {
+        let Some(until) = self.files.get(id).and_then(|f| f.orphan_until) else { return };
+        if Instant::now() >= until {
+            self.submit_last_line(id);
+            self.finish(id);
+        }
+    }
+
+    /// Looks at the orphans, of whose writes nobody may tell.
+    pub(super) fn look_at_orphans(&mut self) {
+        for id in self.orphans.clone() {
+            self.queue(id);
+        }
+    }
+
+    /// Nothing more is read from the file.
+    pub(super) fn finish(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.finished = true;
+        file.queued = false;
+        self.ready.retain(|r| *r != id);
+        self.orphans.retain(|o| *o != id);
+        self.close_if_done(id);
+    }
+
+    /// Closes a finished file when all of it is delivered (or nobody wants to know).
+    pub(super) fn close_if_done(&mut self, id: Id) {
+        let Some(file) = self.files.get(id) else { return };
+        if !file.finished || (self.database.is_some() && undelivered(file)) {
+            return;
+        }
+        let Some(file) = self.files.remove(id) else { return };
+        self.by_inode.remove(&file.key);
+        if let Some(key) = &file.name {
+            if let Some(name) = self.names.get_mut(key) {
+                name.file = name.file.filter(|f| *f != id);
+            }
+            self.drop_name_if_empty(key);
+        }
+        if let (Some(db), true, true) = (&self.database, file.row != 0, file.orphan_until.is_some()) {
+            drop(db.delete(file.row));
+        }
+        // A reused key must not stand for this file.
+        let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
+        for other in members {
+            if let Some(other) = self.files.get_mut(other).filter(|f| f.after == Some(id)) {
+                other.after = None;
+            }
+        }
+        if file.slots > 0 {
+            self.vacate_slots_of(id);
+        }
+        self.engine.metrics().files_closed.fetch_add(1, Relaxed);
+        self.engine.metrics().files_open.fetch_sub(1, Relaxed);
+        self.leave_chain(file.chain, id);
+        if let Some((earlier, _, _)) = file.earlier {
+            self.leave_chain(earlier, id);
+        }
+    }
+
+    fn vacate_slots_of(&mut self, id: Id) {
+        let slots: Vec<Id> = self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
+        for slot in slots {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.current = None;
+            }
+        }
+    }
+
+    /// A slot without a file stays while its chain may be continued.
+    fn forget_vacant(&mut self, slot_id: Id) {
+        let alive = self.slots.get(slot_id).and_then(|s| s.chain).is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
+        if !alive {
+            self.remove_slot(slot_id);
+        }
+    }
+
+    fn remove_slot(&mut self, slot_id: Id) {
+        self.unregister_names(slot_id);
+        let Some(slot) = self.slots.remove(slot_id) else { return };
+        self.by_path.remove(&slot.path);
+        if let Some(id) = slot.current
+            && let Some(file) = self.files.get_mut(id)
+        {
+            file.slots = file.slots.saturating_sub(1);
+        }
+        if let Some(chain) = slot.chain {
+            if let Some(c) = self.chains.get_mut(chain) {
+                c.held = false;
+            }
+            self.close_chain_if_done(chain);
+        }
+    }
+
+    /// A new chain; `held` while a path would continue it.
+    pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
+        let chain = Chain { source: None, tag, path, cursor: None, next: FIRST_NUMBER, started: 0, members: Vec::new(), held };
+        let id = self.chains.insert(chain);
+        if self.database.is_some()
+            && let Some(chain) = self.chains.get_mut(id)
+        {
+            chain.cursor = Some(Arc::new(ChainCursor::new(id, &self.news)));
+        }
+        id
+    }
+
+    /// The next number in a chain, for this file.
+    pub(super) fn number_in(&mut self, chain: Id, id: Id) -> u32 {
+        let Some(chain) = self.chains.get_mut(chain) else { return 0 };
+        chain.members.push(id);
+        chain.next += 1;
+        chain.next - 1
+    }
+
+    /// The chain has nothing more to tell of this file.
+    pub(super) fn leave_chain(&mut self, chain: Id, id: Id) {
+        if let Some(c) = self.chains.get_mut(chain) {
+            c.members.retain(|m| *m != id);
+        }
+        self.close_chain_if_done(chain);
+    }
+
+    fn close_chain_if_done(&mut self, id: Id) {
+        if self.chains.get(id).is_some_and(|c| c.members.is_empty() && !c.held)
+            && let Some(Chain { source: Some(source), .. }) = self.chains.remove(id)
+        {
+            self.engine.close(&source);
+        }
+    }
+
+    pub(super) fn count_opened(&mut self) {
+        self.opened_any = true;
+        self.engine.metrics().files_opened.fetch_add(1, Relaxed);
+        self.engine.metrics().files_open.fetch_add(1, Relaxed);
+    }
+
+    /// Tells of something that is wrong with a path, once until it is right again, and counts it.
+    pub(super) fn tell_once(&mut self, path: PathBuf, what: &'static str, text: &str) {
+        if self.told.insert((path, what)) {
+            if what != "long" {
+                self.engine.metrics().read_errors.fetch_add(1, Relaxed);
+            }
+            log!(Warn, self.settings.name, "{text}");
+        }
+    }
+}
+
+/// A file of which nothing is known yet.
+pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> File {
+    File {
+        fd,
+        key,
+        chain,
+        number: 0,
+        read_at: 0,
+        line_at: 0,
+        partial: Vec::new(),
+        joined: None,
+        skipping: false,
+        last: LastBytes::default(),
+        queued: false,
+        at_eof: true,
+        bulk: false,
+        unadvised: 0,
+        orphan_until: None,
+        finished: false,
+        after: None,
+        asked: false,
+        gzip: None,
+        slots: 0,
+        name: None,
+        submitted: 0,
+        delivered: 0,
+        earlier: None,
+        row: 0,
+        row_dirty: false,
+    }
+}
+
+/// True when the file's size is not what was read.
+fn has_news(file: &File) -> bool {
+    rustix::fs::fstat(&file.fd).is_ok_and(|stat| stat.st_size as u64 != file.read_at)
+}
+
+/// The bytes directly before an offset.
+pub(super) fn last_bytes(file: &File, at: u64) -> LastBytes {
+    let mut bytes = [0; super::database::MARKER_BYTES];
+    let len = bytes.len().min(usize::try_from(at).unwrap_or(usize::MAX));
+    let mut last = LastBytes::default();
+    if let Ok(got) = rustix::io::pread(&file.fd, &mut bytes[..len], at - len as u64)
+        && got == len
+    {
+        last.push(&bytes[..len]);
+    }
+    last
+}
+
+/// The name that an open file has now.
+fn name_of(file: &File) -> Option<PathBuf> {
+    use rustix::fd::AsRawFd;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.fd.as_raw_fd())).ok()
+}

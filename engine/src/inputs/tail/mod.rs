@@ -1,0 +1,450 @@
+//! Input tail: lines appended to files, through rotations, with offsets that follow deliveries.
+//!
+//! Owns: the plugin, its compiled settings, the event loop of one input (one thread, one inotify, one ring).
+//! Never: looks inside a line (the decoder does, on the workers). Parts: `discover` (which files), `read` (lines),
+//! `rows` (the `DB`), `resume` (after a restart), `state` (the data).
+
+mod cut;
+mod database;
+mod discover;
+mod glob;
+mod gzip;
+mod options;
+mod read;
+mod resume;
+mod rows;
+mod state;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use self::database::Database;
+use self::discover::Name;
+use self::glob::Pattern;
+use self::options::Options;
+use self::state::{Chain, File, Id, News, Slab, Slot};
+use self::tag::Tagger;
+use self::watch::{Event, Folder, Watcher};
+use super::{Configured, Context, Input, InputContext, Plugin};
+use crate::io::Reader;
+use crate::log;
+use codecs::conf::{Diagnostics, OptionSpec, Section};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// The plugin.
+pub static PLUGIN: Tailing = Tailing;
+
+/// `Name tail`.
+#[derive(Debug)]
+pub struct Tailing;
+
+/// A block is at least so large when a file is far behind.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Events that come closer together than this are taken at once: fewer system calls per byte on busy files.
+const GATHER: Duration = Duration::from_millis(10);
+/// How often files are looked at of which the kernel may not tell (renamed away, removed).
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often all files are compared with what was read, in case an event was missed.
+const DEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the lag of files that are behind is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the options compile into.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// `input:tail:tail.0`, for messages.
+    name: String,
+    patterns: Vec<Pattern>,
+    exclude: Vec<Vec<u8>>,
+    tagger: Tagger,
+    read_from_head: bool,
+    read_new_from_head: bool,
+    refresh: Duration,
+    progress: Duration,
+    rotate_wait: Duration,
+    ignore_older: Duration,
+    ignore_active: bool,
+    block_bytes: usize,
+    /// A line of so many bytes is too long.
+    line_limit: usize,
+    skip_long: bool,
+    exit_on_eof: bool,
+    cache_advise: bool,
+    inotify: bool,
+    db: Option<database::Settings>,
+    compare_filename: bool,
+}
+
+/// A configured input, before it runs.
+struct Configuration {
+    settings: Settings,
+}
+
+/// A running input.
+struct Tail {
+    settings: Settings,
+    engine: InputContext,
+    reader: Reader,
+    watcher: Watcher,
+    database: Option<Database>,
+    files: Slab<File>,
+    slots: Slab<Slot>,
+    chains: Slab<Chain>,
+    by_path: HashMap<PathBuf, Id>,
+    by_inode: HashMap<(u64, u64), Id>,
+    names: HashMap<(Folder, OsString), Name>,
+    /// Files that have something to read, in turn.
+    ready: VecDeque<Id>,
+    orphans: Vec<Id>,
+    /// Sizes of files that were left because of their age.
+    ignored: HashMap<PathBuf, u64>,
+    /// What was complained about.
+    told: HashSet<(PathBuf, &'static str)>,
+    news: Arc<News>,
+    /// Rows of the `DB` that belong to an open file.
+    claimed: HashSet<i64>,
+    dirty_rows: Vec<Id>,
+    new_rows: bool,
+    write_rows_at: Option<Instant>,
+    database_down: bool,
+    events: Vec<Event>,
+    moved: Vec<(u32, Id)>,
+    /// A scan is needed: for new names, or for everything.
+    search: bool,
+    rescan: bool,
+    first_scan: bool,
+    opened_any: bool,
+    ended: bool,
+}
+
+impl Plugin for Tailing {
+    fn name(&self) -> &'static str {
+        "tail"
+    }
+
+    fn about(&self) -> &'static str {
+        Options::ABOUT
+    }
+
+    fn tables(&self) -> Vec<&'static [OptionSpec]> {
+        vec![Options::TABLE]
+    }
+
+    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+        let options = Options::read(section, context.name, diagnostics)?;
+        let settings = settings(&options, section, context, diagnostics)?;
+        let decoder = decoder(&options, section, context, diagnostics)?;
+        let mut notes = Vec::new();
+        if settings.db.is_none() {
+            notes.push(format!(
+                "{}: without `db` a restart {}",
+                context.name,
+                match settings.read_from_head {
+                    true => "reads all files again from their head",
+                    false => "loses what is written while the program is down",
+                }
+            ));
+        }
+        let tags = vec![settings.tagger.pattern()];
+        Some(Configured { input: Box::new(Configuration { settings }), decoder, tags, notes })
+    }
+}
+
+/// How lines become records.
+fn decoder(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn crate::decode::Decoder>> {
+    let _ = (options, section, context, diagnostics);
+    struct Nothing;
+    impl crate::decode::Decoder for Nothing {
+        fn decode(&self, _: &[u8], _: crate::job::Position, _: &crate::job::SourceInfo, _: &mut crate::shards::JobRun<'_>) {}
+    }
+    Some(Arc::new(Nothing))
+}
+
+/// Compiles the options; reports what is wrong with them.
+fn settings(options: &Options, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Settings> {
+    let owner = context.name;
+    let span = |key: &str| section.get(key).map_or_else(|| section.span.clone(), |e| e.value_span.clone());
+    let mut good = true;
+    let paths = options.path.as_ref().map_or(&[][..], |list| &list.0);
+    if paths.is_empty() {
+        diagnostics.error(&section.span, format!("{owner}: `path` is missing")).help("rule: name at least one file or pattern");
+        good = false;
+    }
+    if options.buffer_chunk_size.0 > options.buffer_max_size.0 {
+        diagnostics.error(&span("Buffer_Max_Size"), format!("{owner}: `buffer_max_size` is below `buffer_chunk_size`"));
+        good = false;
+    }
+    for (key, seconds) in [("Rotate_Wait", options.rotate_wait.0), ("Refresh_Interval", options.refresh_interval.0)] {
+        if seconds <= 0.0 {
+            diagnostics.error(&span(key), format!("{owner}: `{}` is 0", key.to_lowercase())).help("rule: more than 0");
+            good = false;
+        }
+    }
+    let tagger = Tagger::new(context.tag, options.tag_regex.as_ref().map(|t| t.0.as_str()));
+    let tagger = tagger.map_err(|rule| {
+        diagnostics.error(&span("Tag_Regex"), format!("{owner}: `tag_regex` is not a regular expression")).help(rule);
+    });
+    let home = std::env::var_os("HOME");
+    let seconds = Duration::from_secs_f64;
+    let nanos = Duration::from_nanos(u64::try_from(options.progress_check_interval_nsec.0).unwrap_or(0));
+    let db = options.db.as_ref().map(|path| database::Settings {
+        path: PathBuf::from(&path.0),
+        sync: options.db_sync.pragma(),
+        exclusive: options.db_locking.0,
+        journal_mode: options.db_journal_mode.pragma(),
+    });
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    good.then_some(Settings {
+        name: format!("input:tail:{}", context.name),
+        patterns: paths.iter().map(|p| Pattern::new(p, home.as_deref())).collect(),
+        exclude: options.exclude_path.iter().flat_map(|list| &list.0).map(|p| p.as_bytes().to_vec()).collect(),
+        tagger: tagger.ok()?,
+        read_from_head: options.read_from_head.0,
+        read_new_from_head: options.read_newly_discovered_files_from_head.0,
+        refresh: seconds(options.refresh_interval.0),
+        progress: (seconds(options.progress_check_interval.0) + nanos).max(Duration::from_millis(10)),
+        rotate_wait: seconds(options.rotate_wait.0),
+        ignore_older: seconds(options.ignore_older.0),
+        ignore_active: options.ignore_active_older_files.0,
+        block_bytes: bytes(options.buffer_chunk_size.0).max(BLOCK_BYTES),
+        line_limit: bytes(options.buffer_max_size.0).saturating_sub(1).max(1),
+        skip_long: options.skip_long_lines.0 && !options.truncate_long_lines.0,
+        exit_on_eof: options.exit_on_eof.0,
+        cache_advise: options.file_cache_advise.0,
+        inotify: options.inotify_watcher.0,
+        db,
+        compare_filename: options.db_compare_filename.0,
+    })
+}
+
+impl Input for Configuration {
+    fn run(self: Box<Self>, engine: InputContext) {
+        let (reader, choice) = Reader::probe();
+        log!(Info, self.settings.name, "{}", choice.message);
+        if let Some(mut tail) = Tail::new(self.settings, engine, reader) {
+            tail.run();
+        }
+    }
+}
+
+impl Tail {
+    /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
+    fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
+        raise_file_limit();
+        let database = match settings.db.as_ref().map(Database::open).transpose() {
+            Ok(database) => database,
+            Err(error) => {
+                let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
+                engine.fail(format!("{}: could not open/create database {path}: {error}", settings.name));
+                return None;
+            }
+        };
+        let (watcher, refused) = Watcher::new(settings.inotify);
+        if let Some(error) = refused {
+            log!(
+                Warn,
+                settings.name,
+                "inotify is refused ({error}): files are looked at every {:?}; raise the sysctl fs.inotify.max_user_instances",
+                settings.progress
+            );
+        }
+        Some(Tail {
+            settings,
+            engine,
+            reader,
+            watcher,
+            database,
+            files: Slab::new(),
+            slots: Slab::new(),
+            chains: Slab::new(),
+            by_path: HashMap::new(),
+            by_inode: HashMap::new(),
+            names: HashMap::new(),
+            ready: VecDeque::new(),
+            orphans: Vec::new(),
+            ignored: HashMap::new(),
+            told: HashSet::new(),
+            news: Arc::default(),
+            claimed: HashSet::new(),
+            dirty_rows: Vec::new(),
+            new_rows: false,
+            write_rows_at: None,
+            database_down: false,
+            events: Vec::new(),
+            moved: Vec::new(),
+            search: false,
+            rescan: false,
+            first_scan: true,
+            opened_any: false,
+            ended: false,
+        })
+    }
+
+    /// Runs until the engine stops it.
+    fn run(&mut self) {
+        self.scan(false);
+        self.recover_rotated();
+        self.first_scan = false;
+        let mut timers = Timers::new(&self.settings, Instant::now());
+        while !self.engine.stopping() {
+            let now = Instant::now();
+            self.on_time(&mut timers, now);
+            if now >= timers.events {
+                self.take_events();
+                timers.events = now + GATHER;
+            }
+            self.take_deliveries();
+            let admitted = self.ready.is_empty() || self.read_round();
+            self.engine.metrics().paused.store(u64::from(!admitted), Relaxed);
+            self.end_if_done();
+            if self.ready.is_empty() || !admitted {
+                self.wait(&mut timers, admitted);
+            }
+        }
+        self.stop();
+    }
+
+    /// Does what is due.
+    fn on_time(&mut self, timers: &mut Timers, now: Instant) {
+        self.write_due_rows(now);
+        if std::mem::take(&mut self.rescan) {
+            self.scan(true);
+            timers.deep = now + DEEP_EVERY;
+        }
+        if now >= timers.scan || std::mem::take(&mut self.search) {
+            let deep = now >= timers.deep || !self.watcher.works();
+            self.scan(deep);
+            if deep {
+                timers.deep = now + DEEP_EVERY;
+            }
+            timers.scan = now + self.settings.refresh;
+        }
+        if now >= timers.look {
+            self.look_at_orphans();
+            timers.look = now + LOOK_EVERY;
+        }
+        if now >= timers.progress && !self.watcher.works() {
+            let slots: Vec<Id> = self.slots.iter().map(|(id, _)| id).collect();
+            slots.into_iter().for_each(|slot| self.recheck(slot));
+            self.look_for_bytes();
+            self.store_new_rows();
+            timers.progress = now + self.settings.progress;
+        }
+        if now >= timers.measure && !self.ready.is_empty() {
+            self.measure_lag();
+            timers.measure = now + MEASURE_EVERY;
+        }
+    }
+
+    /// `Exit_On_Eof`: all files are read to their end.
+    fn end_if_done(&mut self) {
+        if self.settings.exit_on_eof && !self.ended && self.opened_any && self.ready.is_empty() {
+            let done = self.files.iter().all(|(_, f)| f.at_eof || f.finished);
+            if done {
+                self.ended = true;
+                self.engine.finished();
+            }
+        }
+    }
+
+    /// Waits for events, deliveries, memory, or the next timer.
+    fn wait(&mut self, timers: &mut Timers, admitted: bool) {
+        let now = Instant::now();
+        let mut until = timers.scan;
+        if !self.watcher.works() {
+            until = until.min(timers.progress);
+        }
+        if !self.orphans.is_empty() {
+            until = until.min(timers.look);
+        }
+        if !self.ready.is_empty() {
+            until = until.min(timers.measure);
+        }
+        until = self.write_rows_at.map_or(until, |at| until.min(at));
+        // Events gather for a moment, so that busy files are read together.
+        let gather = now < timers.events && admitted;
+        if gather && !self.poll(false, timers.events.min(until)) {
+            return;
+        }
+        if Instant::now() < until {
+            self.poll(true, until);
+        }
+    }
+
+    /// Waits until the engine wakes it (true: it did not), with `events` until the folders do; at most until `until`.
+    fn poll(&self, events: bool, until: Instant) -> bool {
+        let timeout = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let wake = self.engine.wake_fd();
+        let mut fds = vec![PollFd::new(&wake, PollFlags::IN)];
+        let inotify = self.watcher.fd().filter(|_| events);
+        if let Some(inotify) = &inotify {
+            fds.push(PollFd::new(inotify, PollFlags::IN));
+        }
+        let _ = poll(&mut fds, Some(&timeout));
+        let woken = fds[0].revents().contains(PollFlags::IN);
+        if woken {
+            let mut count = [0; 8];
+            let _ = rustix::io::read(wake, &mut count);
+        }
+        !woken
+    }
+
+    /// Waits for what is on its way, then writes the last offsets.
+    fn stop(&mut self) {
+        for (_, chain) in self.chains.iter() {
+            if let Some(source) = &chain.source {
+                self.engine.close(source);
+            }
+        }
+        while !self.engine.drained() {
+            self.poll(false, Instant::now() + LOOK_EVERY);
+            self.take_deliveries();
+            self.write_due_rows(Instant::now());
+        }
+        self.take_deliveries();
+        self.write_rows();
+    }
+}
+
+/// When what is due.
+struct Timers {
+    scan: Instant,
+    deep: Instant,
+    look: Instant,
+    progress: Instant,
+    measure: Instant,
+    events: Instant,
+}
+
+impl Timers {
+    fn new(settings: &Settings, now: Instant) -> Self {
+        Timers {
+            scan: now + settings.refresh,
+            deep: now + DEEP_EVERY,
+            look: now + LOOK_EVERY,
+            progress: now + settings.progress,
+            measure: now,
+            events: now,
+        }
+    }
+}
+
+/// Lets the process have as many open files as it may.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,512 @@
+//! Reading: batches over the files that have something, lines out of what came, blocks to the shards.
+//!
+//! Owns: turns, carried half lines, lines that are too long, what a truncation means. Never: finds or closes files.
+//! Invariants: a block ends with a newline; a byte is handed on once, or counted; a busy file waits for its turn.
+
+use super::Tail;
+use super::cut::{cut_at, first_long};
+use super::state::{File, Id};
+use crate::inputs::Source;
+use crate::io::{BATCH_READS_MAX, Request, STAGE_BYTES, Target};
+use crate::job::{Block, Position, SourceInfo};
+use crate::log;
+use crate::metrics::FileLag;
+use codecs::lines::whole_lines;
+use rustix::fd::AsFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// After so many bytes of a file the kernel is told that it may forget them.
+const ADVISE_BYTES: u64 = 8 << 20;
+
+/// What a read of one file brought.
+struct Outcome {
+    file: Id,
+    charge: usize,
+    /// For a staged read: how many bytes before the position were read again, to see whether they are still there.
+    overlap: usize,
+    target: Target,
+    result: std::io::Result<usize>,
+}
+
+impl Tail {
+    /// Puts a file into the ready queue.
+    pub(super) fn queue(&mut self, id: Id) {
+        if let Some(file) = self.files.get_mut(id)
+            && !file.queued
+            && !file.finished
+        {
+            file.queued = true;
+            file.at_eof = false;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Reads once from up to [`BATCH_READS_MAX`] files; false when memory is short.
+    pub(super) fn read_round(&mut self) -> bool {
+        let mut picked: Vec<(Id, usize)> = Vec::with_capacity(BATCH_READS_MAX);
+        let mut admitted = true;
+        let mut left = self.ready.len();
+        while picked.len() < BATCH_READS_MAX && left > 0 && admitted {
+            left -= 1;
+            let Some(id) = self.ready.pop_front() else { break };
+            if self.waits_for_predecessor(id) {
+                self.ready.push_back(id);
+                continue;
+            }
+            let Some(file) = self.files.get(id) else { continue };
+            if file.gzip.as_ref().is_some_and(|g| g.pending()) {
+                admitted = self.expand(id, false);
+                continue;
+            }
+            let charge = file.partial.len() + if file.bulk { self.settings.block_bytes } else { STAGE_BYTES };
+            admitted = self.engine.admit(charge);
+            match admitted {
+                true => picked.push((id, charge)),
+                false => self.ready.push_front(id),
+            }
+        }
+        if !picked.is_empty() {
+            for (index, outcome) in self.run_batch(&picked).into_iter().enumerate() {
+                self.take(index, outcome);
+            }
+        }
+        admitted
+    }
+
+    /// True while a predecessor has to be read to its end; it is looked at once more when its successor has something.
+    fn waits_for_predecessor(&mut self, id: Id) -> bool {
+        let Some(file) = self.files.get_mut(id) else { return false };
+        let Some(before) = file.after else { return false };
+        let asked = std::mem::replace(&mut file.asked, true);
+        let open = self.files.get(before).filter(|f| !f.finished);
+        let waits = open.is_some_and(|f| !asked || !f.at_eof);
+        if waits {
+            self.queue(before);
+        } else if let Some(file) = self.files.get_mut(id) {
+            file.after = None;
+        }
+        waits
+    }
+
+    fn run_batch(&mut self, picked: &[(Id, usize)]) -> Vec<Outcome> {
+        let mut overlaps = [0; BATCH_READS_MAX];
+        let mut batch: Vec<Request<'_>> = Vec::with_capacity(picked.len());
+        for ((id, charge), overlap) in picked.iter().zip(&mut overlaps) {
+            let file = self.files.get(*id).expect("picked files exist");
+            let target = if file.bulk {
+                let mut buffer = self.engine.buffer(*charge);
+                buffer.extend_from_slice(&file.partial);
+                Target::Append(buffer, self.settings.block_bytes)
+            } else {
+                *overlap = if file.gzip.is_some() { 0 } else { file.last.get().len() };
+                Target::Stage
+            };
+            batch.push(Request::new(file.fd.as_fd(), file.read_at - *overlap as u64, target));
+        }
+        self.reader.run(&mut batch);
+        let outcome = |((request, &(file, charge)), overlap)| {
+            let Request { target, result, .. }: Request<'_> = request;
+            Outcome { file, charge, overlap, target, result }
+        };
+        batch.into_iter().zip(picked).zip(overlaps).map(outcome).collect()
+    }
+
+    /// Deals with what one read brought.
+    fn take(&mut self, index: usize, outcome: Outcome) {
+        let Outcome { file: id, charge, overlap, target, result } = outcome;
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.queued = false;
+        let got = match result {
+            Ok(got) => got,
+            Err(error) => {
+                self.engine.release(charge);
+                return self.give_up(id, &format!("cannot be read: {error}"));
+            }
+        };
+        match target {
+            Target::Append(buffer, limit) => {
+                let new = got;
+                file.last.push(&buffer[buffer.len() - new..]);
+                file.bulk = new == limit;
+                file.read_at += new as u64;
+                self.lines(id, buffer, charge);
+                self.after_read(id, new, new == limit);
+            }
+            Target::Stage if file.gzip.is_some() => {
+                let mut gzip = file.gzip.take().expect("checked");
+                gzip.feed(self.reader.staged(index, got));
+                file.read_at += got as u64;
+                file.gzip = Some(gzip);
+                self.engine.release(charge);
+                self.expand(id, got == 0);
+            }
+            Target::Stage => {
+                let bytes = self.reader.staged(index, got);
+                if bytes.get(..overlap) != Some(file.last.get()) {
+                    self.engine.release(charge);
+                    return self.truncated(id);
+                }
+                let new = &bytes[overlap..];
+                if new.is_empty() {
+                    self.engine.release(charge);
+                    return self.after_read(id, 0, false);
+                }
+                file.last.push(new);
+                file.read_at += new.len() as u64;
+                let mut buffer = self.engine.buffer(file.partial.len() + new.len());
+                buffer.extend_from_slice(&file.partial);
+                buffer.extend_from_slice(new);
+                let (count, full) = (new.len(), got == STAGE_BYTES);
+                file.bulk = full;
+                self.lines(id, buffer, charge);
+                self.after_read(id, count, full);
+            }
+        }
+    }
+
+    /// Counts, advises the kernel, and decides what comes next for this file.
+    fn after_read(&mut self, id: Id, new: usize, more: bool) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.unadvised += new as u64;
+        if self.settings.cache_advise && (file.unadvised >= ADVISE_BYTES || (!more && file.unadvised >= ADVISE_BYTES / 8)) {
+            let (from, len) = (file.read_at - file.unadvised, file.unadvised);
+            file.unadvised = 0;
+            let len = std::num::NonZeroU64::new(len);
+            let _ = rustix::fs::fadvise(&file.fd, from, len, rustix::fs::Advice::DontNeed);
+        }
+        match more {
+            true => self.queue(id),
+            false => self.reached_end(id),
+        }
+    }
+
+    /// Makes text of compressed bytes that are there; false when memory is short.
+    fn expand(&mut self, id: Id, file_ended: bool) -> bool {
+        loop {
+            let Some(file) = self.files.get_mut(id) else { return true };
+            file.queued = false;
+            let Some(mut gzip) = file.gzip.take() else { return true };
+            if !gzip.pending() {
+                file.gzip = Some(gzip);
+                break;
+            }
+            let charge = file.partial.len() + self.settings.block_bytes;
+            if !self.engine.admit(charge) {
+                // The bytes wait in the decompressor's input; the next turn goes on with them.
+                file.gzip = Some(gzip);
+                self.queue(id);
+                return false;
+            }
+            let mut buffer = self.engine.buffer(charge);
+            buffer.extend_from_slice(&file.partial);
+            let carried = buffer.len();
+            let result = gzip.expand(&mut buffer);
+            file.gzip = Some(gzip);
+            let made = buffer.len() - carried;
+            self.lines(id, buffer, charge);
+            if let Err(error) = result {
+                self.give_up(id, &format!("is not gzip, or damaged: {}", error.0));
+                return true;
+            }
+            if made == 0 {
+                break;
+            }
+        }
+        match file_ended {
+            true => self.reached_end(id),
+            false => self.queue(id),
+        }
+        true
+    }
+
+    /// The file is read to its end for now.
+    fn reached_end(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.at_eof = true;
+        file.bulk = false;
+        if file.partial.is_empty() {
+            file.partial = Vec::new();
+        }
+        let path = self.chains.get(file.chain).map(|c| c.path.clone());
+        if let Some(path) = path {
+            self.engine.metrics().files.lock().expect("lag lock").remove(&path);
+        }
+        self.orphan_at_end(id);
+    }
+
+    /// Notes how far the queued files are behind; called now and then, not per read.
+    pub(super) fn measure_lag(&mut self) {
+        let mut lags = self.engine.metrics().files.lock().expect("lag lock");
+        for &id in &self.ready {
+            let Some(file) = self.files.get(id) else { continue };
+            let Some(chain) = self.chains.get(file.chain) else { continue };
+            let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
+            let bytes = size.saturating_sub(file.read_at);
+            let since = lags.get(&chain.path).map_or_else(std::time::SystemTime::now, |lag| lag.since);
+            lags.insert(chain.path.clone(), FileLag { bytes, since });
+        }
+        self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
+    }
+
+    /// The bytes that were read are not there any more: the file starts anew, as the next of its chain.
+    fn truncated(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
+        let Some(chain) = self.chains.get_mut(file.chain) else { return };
+        log!(Info, self.settings.name, "{} was truncated at {} bytes, reading starts again at its head", chain.path, file.read_at);
+        if file.skipping {
+            file.partial = Vec::new();
+        }
+        if !file.partial.is_empty() && file.joined.is_none() {
+            file.joined = Some(Position { file: file.number, offset: file.line_at });
+        }
+        file.number = chain.next;
+        chain.next += 1;
+        file.skipping = false;
+        file.last = Default::default();
+        (file.read_at, file.line_at, file.submitted, file.unadvised) = (0, 0, 0, 0);
+        self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
+        match size {
+            0 => self.reached_end(id),
+            _ => self.queue(id),
+        }
+    }
+
+    /// Cuts a buffer (carried bytes, then new ones) into blocks of whole lines, and keeps the rest.
+    ///
+    /// `charge` bytes are admitted for it.
+    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, charge: usize) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        let carried = file.partial.len();
+        file.partial.clear();
+        let mut charge = charge;
+        if let Some(from) = file.joined {
+            // The first line begins in what was truncated: it leaves alone, with its own position.
+            let Some(end) = memchr::memchr(b'\n', &buffer) else {
+                return self.keep_joined(id, buffer, charge);
+            };
+            file.joined = None;
+            file.line_at = (end + 1 - carried.min(end + 1)) as u64;
+            let at = Position { file: file.number, offset: file.line_at };
+            let rest = self.split(&buffer, end + 1);
+            buffer.truncate(end + 1);
+            self.submit(id, buffer, 0..end + 1, from, at, charge);
+            let Some(rest) = rest else { return };
+            (charge, buffer) = rest;
+        }
+        let mut start = 0;
+        loop {
+            let Some(file) = self.files.get_mut(id) else { return };
+            if file.skipping {
+                let end = memchr::memchr(b'\n', &buffer[start..]);
+                let passed = end.map_or(buffer.len() - start, |end| end + 1);
+                start += passed;
+                file.line_at += passed as u64;
+                file.skipping = end.is_none();
+            }
+            // A hole at the head is what a truncation leaves when the writer does not append.
+            let zeros = buffer[start..].iter().take_while(|&&b| b == 0).count();
+            start += zeros;
+            file.line_at += zeros as u64;
+            let whole = whole_lines(&buffer[start..]);
+            let long = first_long(&buffer[start..start + whole], self.settings.line_limit);
+            let Some((at, end)) = long else {
+                return self.last_block(id, buffer, start, whole, charge);
+            };
+            let rest = self.split(&buffer, start + end + 1);
+            self.too_long(id, buffer, start, start + at, Some(start + end), charge);
+            let Some(rest) = rest else { return };
+            ((charge, buffer), start) = (rest, 0);
+        }
+    }
+
+    /// A copy of `buffer[from..]` in a buffer of its own, with its charge.
+    fn split(&mut self, buffer: &[u8], from: usize) -> Option<(usize, Vec<u8>)> {
+        let rest = &buffer[from..];
+        if rest.is_empty() {
+            return None;
+        }
+        // What is read is read: the charge of at most one block is taken in any case.
+        self.engine.admit(rest.len());
+        let mut copy = self.engine.buffer(rest.len());
+        copy.extend_from_slice(rest);
+        Some((rest.len(), copy))
+    }
+
+    /// The line that began before a truncation is still unfinished.
+    fn keep_joined(&mut self, id: Id, buffer: Vec<u8>, charge: usize) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        if buffer.len() < self.settings.line_limit {
+            file.partial.extend_from_slice(&buffer);
+            file.line_at = 0;
+            self.engine.recycle(buffer);
+            self.engine.release(charge);
+            return;
+        }
+        let from = file.joined.take().unwrap_or_default();
+        file.line_at = file.read_at;
+        let mut buffer = buffer;
+        let cut = cut_at(&buffer, self.settings.line_limit);
+        buffer.truncate(cut);
+        buffer.push(b'\n');
+        file.skipping = true;
+        let at = Position { file: file.number, offset: 0 };
+        self.count_long(id);
+        let end = buffer.len();
+        match self.settings.skip_long {
+            true => self.drop_buffer(buffer, charge),
+            false => self.submit(id, buffer, 0..end, from, at, charge),
+        }
+    }
+
+    fn drop_buffer(&mut self, buffer: Vec<u8>, charge: usize) {
+        self.engine.recycle(buffer);
+        self.engine.release(charge);
+    }
+
+    /// Whole lines, none too long, then an unfinished one.
+    fn last_block(&mut self, id: Id, buffer: Vec<u8>, start: usize, whole: usize, charge: usize) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        let end = start + whole;
+        let tail = &buffer[end..];
+        if tail.len() >= self.settings.line_limit {
+            return self.too_long(id, buffer, start, end, None, charge);
+        }
+        file.partial.extend_from_slice(tail);
+        let from = Position { file: file.number, offset: file.line_at };
+        file.line_at += whole as u64;
+        let to = Position { file: file.number, offset: file.line_at };
+        if whole == 0 && file.submitted == file.line_at {
+            return self.drop_buffer(buffer, charge);
+        }
+        self.submit(id, buffer, start..end, from, to, charge);
+    }
+
+    /// The line at `at` is too long: it ends at `newline`, or has not ended yet. What stands before it leaves too.
+    fn too_long(&mut self, id: Id, mut buffer: Vec<u8>, start: usize, at: usize, newline: Option<usize>, charge: usize) {
+        self.count_long(id);
+        let limit = self.settings.line_limit;
+        let skip = self.settings.skip_long;
+        let Some(file) = self.files.get_mut(id) else { return };
+        let from = Position { file: file.number, offset: file.line_at };
+        let line_at = file.line_at + (at - start) as u64;
+        let passed = newline.map_or(buffer.len(), |n| n + 1) - at;
+        file.line_at = line_at + passed as u64;
+        file.skipping = newline.is_none();
+        // The line counts as handed on only with its end, so that a restart does not begin inside it.
+        let offset = if newline.is_some() { file.line_at } else { line_at };
+        let to = Position { file: file.number, offset };
+        let end = if skip {
+            at
+        } else {
+            let cut = at + cut_at(&buffer[at..newline.unwrap_or(buffer.len())], limit);
+            buffer.truncate(cut);
+            buffer.push(b'\n');
+            cut + 1
+        };
+        self.submit(id, buffer, start..end, from, to, charge);
+    }
+
+    fn count_long(&mut self, id: Id) {
+        let metrics = self.engine.metrics();
+        let (counter, what) = match self.settings.skip_long {
+            true => (&metrics.long_lines_skipped, "skipped"),
+            false => (&metrics.long_lines_truncated, "cut"),
+        };
+        counter.fetch_add(1, Relaxed);
+        let Some(chain) = self.files.get(id).and_then(|f| self.chains.get(f.chain)) else { return };
+        let path = std::path::PathBuf::from(&*chain.path);
+        let text = format!(
+            "{} has lines of more than {} bytes (`buffer_max_size`): they are {what} and counted",
+            chain.path, self.settings.line_limit
+        );
+        self.tell_once(path, "long", &text);
+    }
+
+    /// Hands a block on.
+    pub(super) fn submit(
+        &mut self,
+        id: Id,
+        buffer: Vec<u8>,
+        lines: std::ops::Range<usize>,
+        position: Position,
+        end: Position,
+        charge: usize,
+    ) {
+        // The block carries a charge of its capacity.
+        match buffer.capacity().cmp(&charge) {
+            std::cmp::Ordering::Greater => {
+                self.engine.admit(buffer.capacity() - charge);
+            }
+            std::cmp::Ordering::Less => self.engine.release(charge - buffer.capacity()),
+            std::cmp::Ordering::Equal => {}
+        }
+        let (position, end) = self.renumbered(id, position, end);
+        let Some(file) = self.files.get_mut(id) else { return };
+        let Some(chain) = self.chains.get_mut(file.chain) else { return };
+        let engine = &self.engine;
+        let source: &Source = chain.source.get_or_insert_with(|| {
+            engine.open(SourceInfo {
+                tag: chain.tag.clone(),
+                path: Some(chain.path.clone()),
+                cursor: chain.cursor.clone().map(|c| c as _),
+            })
+        });
+        chain.started = end.file;
+        file.submitted = end.offset;
+        engine.submit(source, Block { buffer, start: lines.start, end: lines.end, position }, end);
+    }
+
+    /// When a successor has begun already, late lines of a file go through a chain of their own.
+    fn renumbered(&mut self, id: Id, position: Position, end: Position) -> (Position, Position) {
+        let Some(file) = self.files.get(id) else { return (position, end) };
+        let Some(chain) = self.chains.get(file.chain) else { return (position, end) };
+        if end.file >= chain.started {
+            return (position, end);
+        }
+        let (tag, path, old) = (chain.tag.clone(), chain.path.clone(), file.chain);
+        let late = self.new_chain(tag, path, false);
+        let Some(file) = self.files.get_mut(id) else { return (position, end) };
+        let sent = (file.delivered < file.submitted).then_some((old, file.number, file.submitted));
+        file.earlier = file.earlier.or(sent);
+        file.chain = late;
+        let number = self.number_in(late, id);
+        let Some(file) = self.files.get_mut(id) else { return (position, end) };
+        file.number = number;
+        if file.earlier.is_none() {
+            self.leave_chain(old, id);
+        }
+        (Position { file: number, ..position }, Position { file: number, ..end })
+    }
+
+    /// An orphan whose time is over: its unfinished last line is a line, too.
+    pub(super) fn submit_last_line(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        if file.partial.is_empty() || file.skipping {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut file.partial);
+        let number = file.number;
+        let from = file.joined.take().unwrap_or(Position { file: number, offset: file.line_at });
+        let to = Position { file: number, offset: file.line_at + buffer.len() as u64 };
+        file.line_at = to.offset;
+        buffer.push(b'\n');
+        self.engine.admit(buffer.capacity());
+        let (end, charge) = (buffer.len(), buffer.capacity());
+        self.submit(id, buffer, 0..end, from, to, charge);
+    }
+
+    /// Stops reading a file that cannot be read, and says so.
+    pub(super) fn give_up(&mut self, id: Id, why: &str) {
+        self.engine.metrics().read_errors.fetch_add(1, Relaxed);
+        if let Some(chain) = self.files.get(id).and_then(|f| self.chains.get(f.chain)) {
+            log!(Error, self.settings.name, "{} {why}; it is left, the others go on", chain.path);
+        }
+        self.finish(id);
+    }
+}
+
+/// True when the file holds lines that were read and are not delivered.
+pub(super) fn undelivered(file: &File) -> bool {
+    file.earlier.is_some() || file.delivered < file.submitted
+}

@@ -1,0 +1,202 @@
+//! After a restart: whether a file is still what the `DB` remembers, and where rotated files went.
+//!
+//! Owns: the comparison of offsets and markers, the search for renamed and compressed predecessors. Never: writes an
+//! offset. Invariant: a file is gone on with only where the bytes before the offset are those that were delivered.
+
+use super::Tail;
+use super::database::{Marker, Row};
+use super::discover::{last_bytes, new_file};
+use super::gzip::{Gzip, is_gzip};
+use super::state::{FIRST_NUMBER, File, Id, LastBytes};
+use crate::log;
+use rustix::fs::{Mode, OFlags};
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The offset to go on from, or `None` when the file is another one, or was truncated.
+pub(super) fn check(file: &File, row: &Row, size: u64) -> Option<u64> {
+    if file.gzip.is_some() && row.marker.size == 0 {
+        // An offset in the expanded text.
+        return Some(row.offset);
+    }
+    if row.offset > size {
+        return None;
+    }
+    let before = last_bytes(file, row.offset);
+    let fits = row.marker.size == 0 || marker_of_size(&before, row.marker.size) == row.marker;
+    fits.then_some(row.offset)
+}
+
+fn marker_of_size(before: &LastBytes, size: u32) -> Marker {
+    let bytes = before.get();
+    Marker::of(&bytes[bytes.len() - bytes.len().min(size as usize)..])
+}
+
+/// Expands a compressed file up to `at`; returns the bytes before it, `None` when it is damaged or shorter.
+pub(super) fn skip_text(file: &mut File, at: u64) -> Option<LastBytes> {
+    let mut gzip = Gzip::new();
+    let (mut last, mut compressed) = (LastBytes::default(), vec![0; 64 * 1024]);
+    while file.line_at < at {
+        if !gzip.pending() {
+            let got = rustix::io::pread(&file.fd, compressed.as_mut_slice(), file.read_at).ok().filter(|&got| got > 0)?;
+            gzip.feed(&compressed[..got]);
+            file.read_at += got as u64;
+        }
+        let room = usize::try_from(at - file.line_at).unwrap_or(usize::MAX).min(256 * 1024);
+        let mut text = Vec::new();
+        gzip.expand_up_to(&mut text, room).ok()?;
+        file.line_at += text.len() as u64;
+        last.push(&text);
+    }
+    file.gzip = Some(Box::new(gzip));
+    Some(last)
+}
+
+impl Tail {
+    /// After the first scan: rows of files that no path leads to any more. What was rotated away is read to its end
+    /// before its successor; what is gone is forgotten.
+    pub(super) fn recover_rotated(&mut self) {
+        let Some(db) = &self.database else { return };
+        let rows = match db.rows() {
+            Ok(rows) => rows,
+            Err(error) => return self.database_failed(&error),
+        };
+        let mut folders: HashMap<PathBuf, Vec<(PathBuf, u64)>> = HashMap::new();
+        for row in rows.iter().rev().filter(|row| !self.claimed.contains(&row.id)).cloned().collect::<Vec<_>>() {
+            if !self.recover(&row, &mut folders)
+                && let Some(db) = &self.database
+            {
+                log!(Info, self.settings.name, "db: file {} (inode={}) is gone and forgotten", row.name, row.inode);
+                drop(db.delete(row.id));
+            }
+        }
+    }
+
+    /// Finds the file of a row by its inode, or compressed.
+    fn recover(&mut self, row: &Row, folders: &mut HashMap<PathBuf, Vec<(PathBuf, u64)>>) -> bool {
+        if self.by_inode.keys().any(|key| key.1 == row.inode) {
+            return false;
+        }
+        let name = Path::new(&row.name);
+        let real = name.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
+        let mut looked: Vec<PathBuf> = name.parent().map(Path::to_owned).into_iter().chain(real).collect();
+        looked.dedup();
+        let base = base_name(row);
+        for folder in looked {
+            let entries = folders.entry(folder.clone()).or_insert_with(|| list(&folder)).clone();
+            if let Some((path, _)) = entries.iter().find(|(_, inode)| *inode == row.inode) {
+                return self.open_rotated(path, row, false);
+            }
+            let zipped = entries.iter().filter(|(path, _)| {
+                is_gzip(path) && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base))
+            });
+            for (path, _) in zipped.cloned().collect::<Vec<_>>() {
+                if row.marker.size > 0 && self.open_rotated(&path, row, true) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Opens a rotated file at the row's offset, as the predecessor of what is at its path now.
+    fn open_rotated(&mut self, path: &Path, row: &Row, zipped: bool) -> bool {
+        let Ok(fd) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()) else { return false };
+        let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
+        let (key, size) = ((stat.st_dev as u64, stat.st_ino as u64), stat.st_size as u64);
+        if self.by_inode.contains_key(&key) {
+            return false;
+        }
+        let mut file = new_file(fd, key, 0);
+        if zipped {
+            file.gzip = Some(Box::new(Gzip::new()));
+            let Some(before) = skip_text(&mut file, row.offset) else { return false };
+            if marker_of_size(&before, row.marker.size) != row.marker {
+                return false;
+            }
+        } else {
+            file.gzip = is_gzip(path).then(|| Box::new(Gzip::new()));
+            let Some(at) = check(&file, row, size) else { return false };
+            (file.read_at, file.line_at) = (at, at);
+            file.last = last_bytes(&file, at);
+            if file.gzip.is_some() {
+                (file.read_at, file.line_at) = (0, 0);
+                if at < size && skip_text(&mut file, at).is_none() {
+                    return false;
+                }
+            }
+        }
+        (file.submitted, file.delivered) = (file.line_at, file.line_at);
+        file.row = row.id;
+        log!(Info, self.settings.name, "{} was rotated to {}, it is read from {} to its end", row.name, path.display(), row.offset);
+        self.insert_predecessor(file, row);
+        true
+    }
+
+    /// Puts a rotated file before the files of its path.
+    fn insert_predecessor(&mut self, mut file: File, row: &Row) {
+        let successor = self.successor_of(row);
+        let chain = match successor.and_then(|id| self.files.get(id)) {
+            Some(successor) => successor.chain,
+            None => {
+                let tag = self.settings.tagger.tag(Path::new(&row.name)).unwrap_or_else(|_| self.settings.tagger.pattern());
+                self.new_chain(tag.into(), row.name.as_str().into(), false)
+            }
+        };
+        let first = self.chains.get(chain).and_then(|c| c.members.first().copied());
+        let lowest = first.and_then(|id| self.files.get(id)).map_or(FIRST_NUMBER, |f| f.number);
+        file.chain = chain;
+        file.number = lowest.saturating_sub(1);
+        file.orphan_until = Some(std::time::Instant::now() + self.settings.rotate_wait);
+        let key = file.key;
+        let id = self.files.insert(file);
+        self.by_inode.insert(key, id);
+        self.claimed.insert(row.id);
+        if let Some(chain) = self.chains.get_mut(chain) {
+            chain.members.insert(0, id);
+        }
+        if let Some(first) = first.and_then(|first| self.files.get_mut(first)) {
+            first.after = Some(id);
+        }
+        self.count_opened();
+        self.orphans.push(id);
+        self.queue(id);
+    }
+
+    /// The file that is now at the path of a row: the same path, or the longest name that the rotated one begins with.
+    fn successor_of(&self, row: &Row) -> Option<Id> {
+        let name = Path::new(&row.name);
+        if let Some(slot) = self.by_path.get(name) {
+            return self.slots.get(*slot)?.current;
+        }
+        let file_name = name.file_name()?.to_string_lossy().into_owned();
+        let candidates = self.slots.iter().filter_map(|(_, slot)| {
+            let real = slot.path.canonicalize().unwrap_or_else(|_| slot.path.clone());
+            let base = real.file_name()?.to_string_lossy().into_owned();
+            let same = real.parent() == name.parent() || slot.path.parent() == name.parent();
+            (same && file_name.starts_with(&base)).then_some((base.len(), slot.current?))
+        });
+        candidates.max_by_key(|(len, _)| *len).map(|(_, id)| id)
+    }
+}
+
+/// The name that a compressed copy of the file begins with.
+fn base_name(row: &Row) -> String {
+    let name = Path::new(&row.name);
+    let real = name.canonicalize().unwrap_or_else(|_| name.to_owned());
+    real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The files of a folder with their inodes, oldest first.
+fn list(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<_> = entries
+        .filter_map(|e| e.ok())
+        .filter_map(|e| Some((e.path(), e.metadata().ok()?)))
+        .filter(|(_, meta)| meta.is_file())
+        .map(|(path, meta)| (meta.mtime(), path, meta.ino()))
+        .collect();
+    files.sort_unstable();
+    files.into_iter().map(|(_, path, inode)| (path, inode)).collect()
+}

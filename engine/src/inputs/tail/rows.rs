@@ -1,0 +1,152 @@
+//! From deliveries to the `DB`: which offsets are written, and when.
+//!
+//! Owns: what of a file is delivered, batched writes, what to do when they fail. Never: writes an offset that was
+//! only read. Invariant: rows of new files are written before their first line is read.
+
+use super::Tail;
+use super::database::Marker;
+use super::discover::last_bytes;
+use super::state::{File, Id};
+use crate::job::Position;
+use crate::log;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// While lines are delivered, offsets are written this often.
+const WRITE_EVERY: Duration = Duration::from_millis(250);
+/// After a failed write, the next attempt waits so long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Tail {
+    /// Takes the news of the cursors.
+    pub(super) fn take_deliveries(&mut self) {
+        if self.database.is_none() {
+            return;
+        }
+        for chain in self.news.take() {
+            let Some(c) = self.chains.get(chain) else { continue };
+            let Some(position) = c.cursor.as_ref().map(|cursor| cursor.take()) else { continue };
+            for id in c.members.clone() {
+                self.delivered(chain, id, position);
+            }
+        }
+        if !self.dirty_rows.is_empty() && self.write_rows_at.is_none() {
+            self.write_rows_at = Some(Instant::now() + WRITE_EVERY);
+        }
+    }
+
+    fn delivered(&mut self, chain: Id, id: Id, position: Position) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        let mut left = None;
+        if let Some((earlier, number, end)) = file.earlier
+            && earlier == chain
+        {
+            if position.file > number || (position.file == number && position.offset >= end) {
+                file.earlier = None;
+                left = Some(earlier);
+                file.delivered = file.delivered.max(end);
+            } else if position.file == number {
+                file.delivered = file.delivered.max(position.offset);
+            }
+        } else if file.chain == chain && file.earlier.is_none() {
+            match position.file.cmp(&file.number) {
+                std::cmp::Ordering::Greater => file.delivered = file.submitted,
+                std::cmp::Ordering::Equal => file.delivered = position.offset,
+                std::cmp::Ordering::Less => return,
+            }
+        }
+        if !file.row_dirty {
+            file.row_dirty = true;
+            self.dirty_rows.push(id);
+        }
+        if let Some(left) = left {
+            // What went through the newer chain meanwhile counts now.
+            let newer = file.chain;
+            let at = self.chains.get(newer).and_then(|c| c.cursor.as_ref()).map(|c| c.take());
+            self.leave_chain(left, id);
+            if let Some(at) = at {
+                self.delivered(newer, id, at);
+            }
+        }
+        if self.files.get(id).is_some_and(|f| f.finished) {
+            self.write_rows();
+            self.close_if_done(id);
+        }
+    }
+
+    /// Writes the rows of files that were just found.
+    pub(super) fn store_new_rows(&mut self) {
+        if std::mem::take(&mut self.new_rows) {
+            self.write_rows();
+        }
+    }
+
+    /// Writes what is due.
+    pub(super) fn write_due_rows(&mut self, now: Instant) {
+        if self.write_rows_at.is_some_and(|at| at <= now) {
+            self.write_rows();
+        }
+    }
+
+    /// Writes all rows that changed, in one transaction.
+    pub(super) fn write_rows(&mut self) {
+        let Some(db) = &self.database else { return };
+        if self.dirty_rows.is_empty() {
+            return;
+        }
+        let (files, chains) = (&mut self.files, &self.chains);
+        let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let result = db.transaction(|db| {
+            for &id in &self.dirty_rows {
+                let Some(file) = files.get_mut(id) else { continue };
+                let (offset, marker) = stored(file);
+                if file.row != 0 && db.update(file.row, offset, marker)? {
+                    continue;
+                }
+                // A row that somebody deleted comes back, as in in_tail.
+                let path = chains.get(file.chain).map(|c| c.path.clone()).unwrap_or_default();
+                file.row = db.insert(std::path::Path::new(&*path), file.key.1, offset, marker, created)?;
+            }
+            Ok(())
+        });
+        match result {
+            Ok(()) => {
+                self.write_rows_at = None;
+                for id in std::mem::take(&mut self.dirty_rows) {
+                    if let Some(file) = self.files.get_mut(id) {
+                        file.row_dirty = false;
+                    }
+                }
+                if std::mem::take(&mut self.database_down) {
+                    log!(Info, self.settings.name, "the `DB` can be written again");
+                }
+            }
+            Err(error) => self.database_failed(&error),
+        }
+    }
+
+    /// The `DB` cannot be written: told once, tried again; reading goes on, a restart would repeat more.
+    pub(super) fn database_failed(&mut self, error: &rusqlite::Error) {
+        self.engine.metrics().database_errors.fetch_add(1, Relaxed);
+        self.write_rows_at = Some(Instant::now() + RETRY_AFTER);
+        if !std::mem::replace(&mut self.database_down, true) {
+            log!(
+                Error,
+                self.settings.name,
+                "the `DB` cannot be written ({error}): reading goes on, offsets are kept and written when it can be again"
+            );
+        }
+    }
+}
+
+/// Offset and marker as the `DB` has them. A compressed file has the compressed size once all of it is delivered, as
+/// Fluent Bit writes it; before that, the offset in its text and no marker.
+fn stored(file: &File) -> (u64, Marker) {
+    if file.gzip.is_none() {
+        return (file.delivered, last_bytes(file, file.delivered).marker());
+    }
+    if file.at_eof && file.partial.is_empty() && file.delivered == file.submitted {
+        return (file.read_at, last_bytes(file, file.read_at).marker());
+    }
+    (file.delivered, Marker::default())
+}

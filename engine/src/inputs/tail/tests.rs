@@ -1,0 +1,1 @@
+//! Tests of tail, with a double of the engine.

@@ -1,0 +1,141 @@
+//! The running plan: which filters and outputs a tag meets, and the way of a record through them.
+//!
+//! Owns: filter and output instances, routes per tag, one record's walk. Never: reads, schedules, delivers.
+//! Invariant: routes are found once per tag, not per record.
+
+use crate::config::routing::Matcher;
+use crate::filters::Filter;
+use crate::log;
+use crate::metrics::{FilterMetrics, InputMetrics};
+use crate::queue::Lanes;
+use outputs::Output;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// A filter instance.
+pub struct FilterInstance {
+    /// `grep.0`, or its alias.
+    pub name: String,
+    /// Tags that it takes.
+    pub matcher: Matcher,
+    /// What it does.
+    pub filter: Arc<dyn Filter>,
+    /// Its counters.
+    pub metrics: Arc<FilterMetrics>,
+    /// Set when a loop of tags was told.
+    pub loop_told: AtomicBool,
+}
+
+impl FilterInstance {
+    /// Tells once that a record was re-tagged over and over.
+    pub fn loops(&self) {
+        if !self.loop_told.swap(true, Relaxed) {
+            log!(Warn, self.name, "a record was re-tagged over and over: the new tag matches this filter again; it keeps its tag");
+        }
+    }
+}
+
+/// An output instance.
+pub struct OutputInstance {
+    /// `file.0`, or its alias.
+    pub name: String,
+    /// Tags that it takes.
+    pub matcher: Matcher,
+    /// What it does.
+    pub output: Arc<dyn Output>,
+    /// Where its segments go; they hold its counters.
+    pub lanes: Lanes,
+}
+
+/// What one tag meets, as indexes into [`Pipeline`].
+pub struct Route {
+    /// The tag.
+    pub tag: Arc<str>,
+    /// Filters, in order.
+    pub filters: Vec<usize>,
+    /// Outputs, in order.
+    pub outputs: Vec<usize>,
+    /// Lane of its segments, to be taken modulo an output's number of lanes: records of one tag stay in order.
+    pub lane: usize,
+    /// What a line must hold to survive the first filter.
+    pub survival: Option<Arc<Survival>>,
+}
+
+/// Finds the lines that may survive a filter, on raw bytes.
+pub struct Survival {
+    literals: aho_corasick::AhoCorasick,
+}
+
+impl Survival {
+    /// From what the filter says of itself. A backslash survives too: behind it a literal may be spelled otherwise.
+    fn new(filter: &dyn Filter) -> Option<Arc<Survival>> {
+        let prefilter = filter.prefilter()?;
+        let patterns = prefilter.literals.into_iter().chain([b"\\".to_vec()]);
+        Some(Arc::new(Survival { literals: aho_corasick::AhoCorasick::new(patterns).ok()? }))
+    }
+
+    /// Offset of the first byte at or after `from` that keeps its line.
+    pub fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        self.literals.find(aho_corasick::Input::new(bytes).range(from..)).map(|m| m.start())
+    }
+}
+
+/// All instances, and the routes found so far.
+pub struct Pipeline {
+    /// Filters in the order of the configuration.
+    pub filters: Vec<FilterInstance>,
+    /// Outputs in the order of the configuration.
+    pub outputs: Vec<OutputInstance>,
+    routes: Mutex<HashMap<Arc<str>, Arc<Route>>>,
+}
+
+/// Routes kept by tag; beyond that the cache starts afresh (a source keeps its own).
+const ROUTES_MAX: usize = 16_384;
+
+impl Pipeline {
+    /// A pipeline of these instances.
+    pub fn new(filters: Vec<FilterInstance>, outputs: Vec<OutputInstance>) -> Pipeline {
+        Pipeline { filters, outputs, routes: Mutex::default() }
+    }
+
+    /// The route of a tag.
+    pub fn route(&self, tag: &str) -> Arc<Route> {
+        let mut routes = self.routes.lock().expect("route lock");
+        if let Some(route) = routes.get(tag) {
+            return route.clone();
+        }
+        if routes.len() >= ROUTES_MAX {
+            routes.clear();
+        }
+        let tag: Arc<str> = tag.into();
+        let fits = |m: &Matcher| m.fits(&tag);
+        let filters: Vec<usize> = (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect();
+        let route = Arc::new(Route {
+            tag: tag.clone(),
+            outputs: (0..self.outputs.len()).filter(|&n| fits(&self.outputs[n].matcher)).collect(),
+            lane: tag.bytes().fold(0, |h: usize, b| h.wrapping_mul(31).wrapping_add(usize::from(b))),
+            survival: filters.first().and_then(|&n| Survival::new(&*self.filters[n].filter)),
+            filters,
+        });
+        routes.insert(tag, route.clone());
+        route
+    }
+}
+
+/// Counters of one job, added to the shared ones when it ends.
+#[derive(Default)]
+pub struct JobCounters {
+    /// Records made by the input.
+    pub records: u64,
+    /// Bytes that they came from.
+    pub bytes: u64,
+}
+
+impl JobCounters {
+    /// Adds them up.
+    pub fn add_to(&self, input: &InputMetrics) {
+        input.records.fetch_add(self.records, Relaxed);
+        input.bytes.fetch_add(self.bytes, Relaxed);
+    }
+}

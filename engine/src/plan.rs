@@ -1,0 +1,342 @@
+//! Options → plan: everything compiled and checked that needs no file, no socket and no network.
+//!
+//! Owns: names of instances, limits, routes as far as they are known, the text of the plan. Never: touches the world.
+
+use crate::config::Config;
+use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
+use crate::config::routing::Matcher;
+use crate::config::service::ServiceOptions;
+use crate::config::values::RetryLimit as RetryOption;
+use crate::filters::{self, Filter};
+use crate::inputs::{self, Configured};
+use crate::monitor::HealthCheck;
+use crate::retry::{Backoff, RetryLimit};
+use codecs::conf::options::check_names;
+use codecs::conf::values::Text;
+use codecs::conf::{Diagnostics, Section, Span, nearest};
+use codecs::multiline::Multiline;
+use codecs::parsers::Parser;
+use outputs::Output;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A plan, ready to run.
+pub struct Plan {
+    /// What concerns the whole process.
+    pub settings: Settings,
+    /// Inputs in the order of the configuration.
+    pub inputs: Vec<PlannedInput>,
+    /// Filters in the order of the configuration.
+    pub filters: Vec<PlannedFilter>,
+    /// Outputs in the order of the configuration.
+    pub outputs: Vec<PlannedOutput>,
+    /// Parsers, for the plan's text.
+    pub parsers: Vec<Arc<Parser>>,
+}
+
+/// What concerns the whole process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `Flush`.
+    pub flush: Duration,
+    /// `Grace`.
+    pub grace: Duration,
+    /// `scheduler.base`, `scheduler.cap`.
+    pub backoff: Backoff,
+    /// Bytes for blocks, segments and queues together.
+    pub memory_limit: usize,
+    /// Worker threads.
+    pub shards: usize,
+    /// Address and port of the monitoring server, when it is on.
+    pub http_server: Option<(String, u16)>,
+    /// `Health_Check`, when it is on.
+    pub health_check: Option<HealthCheck>,
+    /// `storage.metrics`.
+    pub storage_metrics: bool,
+}
+
+/// An input that is to run.
+pub struct PlannedInput {
+    /// `tail.0`, or its alias.
+    pub name: String,
+    /// `tail`.
+    pub plugin: &'static str,
+    /// `Mem_Buf_Limit`.
+    pub memory_limit: Option<usize>,
+    /// What runs.
+    pub configured: Configured,
+}
+
+/// A filter that is to run.
+pub struct PlannedFilter {
+    /// `grep.0`, or its alias.
+    pub name: String,
+    /// `grep`.
+    pub plugin: &'static str,
+    /// Tags that it takes.
+    pub matcher: Matcher,
+    /// What it does.
+    pub filter: Arc<dyn Filter>,
+}
+
+/// An output that is to run.
+pub struct PlannedOutput {
+    /// `file.0`, or its alias.
+    pub name: String,
+    /// `file`.
+    pub plugin: &'static str,
+    /// Tags that it takes.
+    pub matcher: Matcher,
+    /// What it does.
+    pub output: Arc<dyn Output>,
+    /// `Retry_Limit`.
+    pub retry_limit: RetryLimit,
+}
+
+/// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
+const MEMORY_DEFAULT: usize = 32 << 20;
+/// The least that lets one block of every stage exist.
+const MEMORY_MIN: usize = 4 << 20;
+
+/// Compiles a configuration; `None` when an error is among the diagnostics.
+pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
+    let service = &config.service;
+    let mut compiler = Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
+    compiler.parsers(&config.parsers, diagnostics);
+    compiler.multiline(&config.multiline_parsers, diagnostics);
+    let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
+    let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
+    let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
+    let settings = settings(service, machine);
+    if diagnostics.has_errors() {
+        return None;
+    }
+    let plan = Plan {
+        settings,
+        inputs: inputs.into_iter().collect::<Option<_>>()?,
+        filters: filters.into_iter().collect::<Option<_>>()?,
+        outputs: outputs.into_iter().collect::<Option<_>>()?,
+        parsers: compiler.in_order,
+    };
+    unreached(&plan, config, diagnostics);
+    Some(plan)
+}
+
+/// What the plan must know of the machine, so that it can be made for another.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Processors that this process may use: the cgroup's quota, rounded up, at most those that are there.
+    pub cpus: usize,
+    /// The cgroup's memory limit, in bytes.
+    pub memory: Option<u64>,
+}
+
+fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
+    let seconds = |n: i64| Duration::from_secs(n.max(0) as u64);
+    let configured = service.memory_limit.map(|s| s.0 as usize);
+    // A third of a cgroup's limit: the rest is for what is not data, and for the page cache that counts against it.
+    let by_cgroup = machine.memory.map_or(MEMORY_DEFAULT, |m| ((m / 3) as usize).min(MEMORY_DEFAULT));
+    Settings {
+        flush: Duration::from_secs_f64(service.flush.0),
+        grace: if service.grace.0 < 0 { Duration::MAX } else { seconds(service.grace.0) },
+        backoff: Backoff { base: seconds(service.scheduler_base.0), cap: seconds(service.scheduler_cap.0) },
+        memory_limit: configured.unwrap_or(by_cgroup).max(MEMORY_MIN),
+        shards: machine.cpus.clamp(1, 64),
+        http_server: service.http_server.0.then(|| (service.http_listen.0.clone(), service.http_port.0)),
+        health_check: service.health_check.0.then(|| HealthCheck {
+            errors_max: service.hc_errors_count.0.max(0) as usize,
+            retries_failed_max: service.hc_retry_failure_count.0.max(0) as usize,
+            period: seconds(service.hc_period.0),
+        }),
+        storage_metrics: service.storage_metrics.0,
+    }
+}
+
+#[derive(Default)]
+struct Compiler {
+    parsers: HashMap<String, Arc<Parser>>,
+    in_order: Vec<Arc<Parser>>,
+    multiline: HashMap<String, Arc<Multiline>>,
+    counts: HashMap<(&'static str, &'static str), usize>,
+    escape_unicode: bool,
+    flush: f64,
+}
+
+impl Compiler {
+    fn parsers(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
+        for section in sections {
+            let Some(parser) = Parser::configure(section, diagnostics) else { continue };
+            let parser = Arc::new(parser);
+            // The first of a name counts, as in Fluent Bit.
+            if self.parsers.contains_key(parser.name()) {
+                diagnostics.warning(&section.span, format!("parser `{}` is defined already; this one is ignored", parser.name()));
+                continue;
+            }
+            self.parsers.insert(parser.name().to_owned(), parser.clone());
+            self.in_order.push(parser);
+        }
+    }
+
+    fn multiline(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
+        for name in ["docker", "cri", "java", "python", "go", "ruby"] {
+            if let Some(builtin) = Multiline::builtin(name) {
+                self.multiline.insert(name.to_owned(), Arc::new(builtin));
+            }
+        }
+        for section in sections {
+            if let Some(multiline) = Multiline::configure(section, &self.parsers, diagnostics) {
+                self.multiline.insert(multiline.name().to_owned(), Arc::new(multiline));
+            }
+        }
+    }
+
+    /// `tail.0` for the first tail, or the alias; counts in either case.
+    fn name(&mut self, kind: &'static str, plugin: &'static str, alias: Option<&Text>) -> String {
+        let count = self.counts.entry((kind, plugin)).or_default();
+        *count += 1;
+        alias.map_or_else(|| format!("{plugin}.{}", *count - 1), |a| a.0.clone())
+    }
+
+    fn input(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedInput> {
+        let all = inputs::registry::INPUTS.iter().map(|p| p.name());
+        let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find)?;
+        let owner = format!("input {}", plugin.name());
+        check_names(section, &owner, &tables(CommonInput::TABLE, &plugin.tables()), diagnostics);
+        let common = CommonInput::read(section, &owner, diagnostics)?;
+        let name = self.name("input", plugin.name(), common.alias.as_ref());
+        let numbered = format!("{}.{}", plugin.name(), self.counts[&("input", plugin.name())] - 1);
+        let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
+        let context = inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
+        let configured = plugin.configure(section, &context, diagnostics)?;
+        let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
+        Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
+    }
+
+    fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
+        let all = filters::registry::FILTERS.iter().map(|p| p.name());
+        let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find)?;
+        let owner = format!("filter {}", plugin.name());
+        check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
+        let common = CommonFilter::read(section, &owner, diagnostics)?;
+        let name = self.name("filter", plugin.name(), common.alias.as_ref());
+        let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
+        let context = filters::Context { name: &name, parsers: &self.parsers };
+        let filter = plugin.configure(section, &context, diagnostics)?;
+        Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter })
+    }
+
+    fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
+        let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
+        let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find)?;
+        let owner = format!("output {}", plugin.name());
+        check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
+        let common = CommonOutput::read(section, &owner, diagnostics)?;
+        let name = self.name("output", plugin.name(), common.alias.as_ref());
+        let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
+        let context = outputs::Context {
+            name: &name,
+            workers: common.workers.map(|n| n.0.max(0) as usize).filter(|&n| n > 0),
+            escape_unicode: self.escape_unicode,
+            flush: self.flush,
+        };
+        let output = plugin.configure(section, &context, diagnostics)?;
+        let retry_limit = match common.retry_limit {
+            None | Some(RetryOption::Unlimited) => RetryLimit::Unlimited,
+            Some(RetryOption::Never) => RetryLimit::Retries(0),
+            Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
+        };
+        Some(PlannedOutput { name, plugin: plugin.name(), matcher, output, retry_limit })
+    }
+}
+
+fn tables<'t>(common: &'t [codecs::conf::OptionSpec], own: &[&'t [codecs::conf::OptionSpec]]) -> Vec<&'t [codecs::conf::OptionSpec]> {
+    std::iter::once(common).chain(own.iter().copied()).collect()
+}
+
+/// The `Name` of a section, when a plugin has it.
+fn named<'s>(section: &'s Section, kind: &str, all: impl Iterator<Item = &'static str> + Clone, diagnostics: &mut Diagnostics) -> Option<&'s str> {
+    let Some(entry) = section.get("name") else {
+        diagnostics.error(&section.span, format!("{kind} without `Name`")).help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
+        return None;
+    };
+    if all.clone().any(|name| name.eq_ignore_ascii_case(&entry.value)) {
+        return Some(&entry.value);
+    }
+    let near = nearest(&entry.value, all.clone());
+    let error = diagnostics.error(&entry.value_span, format!("unknown {kind} plugin `{}`", entry.value));
+    match near {
+        Some(name) => error.help(format!("did you mean `{name}`?")),
+        None => error.help(format!("one of {}", all.collect::<Vec<_>>().join(", "))),
+    };
+    None
+}
+
+fn matcher(section: &Section, owner: &str, pattern: Option<&Text>, regex: Option<&Text>, diagnostics: &mut Diagnostics) -> Option<Matcher> {
+    match Matcher::new(pattern.map(|t| t.0.as_str()), regex.map(|t| t.0.as_str())) {
+        Ok(matcher) => {
+            if matcher.is_empty() {
+                diagnostics
+                    .warning(&section.span, format!("{owner} has no `Match`: no record reaches it"))
+                    .help("set `Match *` to take every tag");
+            }
+            Some(matcher)
+        }
+        Err(rule) => {
+            let span: &Span = section.get("match_regex").map_or(&section.span, |e| &e.value_span);
+            diagnostics.error(span, format!("{owner}: `match_regex` does not compile: {rule}"));
+            None
+        }
+    }
+}
+
+/// Warns of filters and outputs that no tag can reach, as far as tags are known before the start.
+fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
+    let tags: Vec<&str> = plan.inputs.iter().flat_map(|i| i.configured.tags.iter().map(String::as_str)).collect();
+    let known = tags.iter().all(|t| !t.contains('*'));
+    if !known || tags.is_empty() || plan.inputs.len() != config.inputs.len() {
+        return;
+    }
+    let reached = |m: &Matcher| m.is_empty() || tags.iter().any(|t| m.fits(t));
+    let all = plan.filters.iter().map(|f| ("filter", &f.name, &f.matcher)).zip(&config.filters);
+    let all = all.chain(plan.outputs.iter().map(|o| ("output", &o.name, &o.matcher)).zip(&config.outputs));
+    for ((kind, name, matcher), section) in all {
+        if !reached(matcher) {
+            let span = section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
+            diagnostics.warning(span, format!("{kind} {name}: no tag reaches it")).help(format!("tags of the inputs: {}", tags.join(", ")));
+        }
+    }
+}
+
+impl Plan {
+    /// The most memory that data in flight can use, and what comes on top, in bytes.
+    pub fn memory_max(&self) -> usize {
+        self.settings.memory_limit + FIXED_BYTES + self.settings.shards * SHARD_BYTES
+    }
+
+    /// The plan in words, one line each.
+    pub fn text(&self) -> Vec<String> {
+        let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let mut lines = vec![format!(
+            "plan: {}, {}, {}, {}, memory at most {} MiB: {} MiB of data in flight, {} MiB else",
+            plural(self.inputs.len(), "input"),
+            plural(self.filters.len(), "filter"),
+            plural(self.outputs.len(), "output"),
+            plural(self.settings.shards, "shard"),
+            self.memory_max() >> 20,
+            self.settings.memory_limit >> 20,
+            (self.memory_max() - self.settings.memory_limit) >> 20,
+        )];
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
+        for input in &self.inputs {
+            lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
+            lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));
+        }
+        lines
+    }
+}
+
+/// Program, runtime, read ring, and buffers kept for reuse.
+const FIXED_BYTES: usize = 24 << 20;
+/// Arena and scratch of a worker.
+const SHARD_BYTES: usize = 2 << 20;

@@ -1,0 +1,220 @@
+use super::*;
+use crate::testing::{RECORDS, chunk, configure, segment};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn each_form_is_fluent_bits() {
+    for (entries, expected) in [
+        (
+            &[][..],
+            "app.x: [1700000000.123000000, {\"log\":\"one\",\"n\":1}]\n\
+             app.x: [1700000001.500000000, {\"log\":\"two\",\"n\":2.50,\"t\":true,\"z\":null}]\n\
+             app.x: [1700006400.000000000, {\"log\":\"three \\u00e9 \\\"q\\\"\",\"k\":{\"d.e\":[1,\"x\"]}}]\n",
+        ),
+        (
+            &[("Format", "plain")],
+            "{\"log\":\"one\",\"n\":1}\n\
+             {\"log\":\"two\",\"n\":2.50,\"t\":true,\"z\":null}\n\
+             {\"log\":\"three \\u00e9 \\\"q\\\"\",\"k\":{\"d.e\":[1,\"x\"]}}\n",
+        ),
+        (
+            &[("format", "csv"), ("delimiter", "comma")],
+            "1700000000.123000000,\"one\",1\n\
+             1700000001.500000000,\"two\",2.50,true,nil\n\
+             1700006400.000000000,\"three é \"\"q\"\"\",\"{\"\"d.e\"\"=>[1, \"\"x\"\"]}\"\n",
+        ),
+        (
+            &[("format", "ltsv")],
+            "\"time\":1700000000.123000\t\"log\":\"one\"\t\"n\":1\n\
+             \"time\":1700000001.500000\t\"log\":\"two\"\t\"n\":2.50\t\"t\":true\t\"z\":nil\n\
+             \"time\":1700006400.000000\t\"log\":\"three é \"q\"\"\t\"k\":{\"d.e\"=>[1, \"x\"]}\n",
+        ),
+        (
+            &[("format", "template"), ("template", "{time} <{n}> {log} {missing}")],
+            "1700000000.123000 <1> one {missing}\n\
+             1700000001.500000 <2.50> two {missing}\n\
+             1700006400.000000 <{n}> three é \"q\" {missing}\n",
+        ),
+    ] {
+        let output = configure(&PLUGIN, entries).expect("valid");
+        assert_eq!(text(&segment(&*output, "app.x", RECORDS).bytes), expected, "{entries:?}");
+    }
+}
+
+#[test]
+fn records_without_fields_leave_no_row() {
+    for format in ["csv", "ltsv"] {
+        let output = configure(&PLUGIN, &[("format", format)]).expect("valid");
+        assert!(segment(&*output, "t", &[(1, 0, "{}")]).bytes.is_empty(), "{format}");
+    }
+}
+
+#[test]
+fn tags_become_safe_names() {
+    for (tag, name) in [
+        ("app.x", "app.x"),
+        ("kube.var.log.containers.a_b-c.log", "kube.var.log.containers.a_b-c.log"),
+        ("../../etc/passwd", "_/_/etc/passwd"),
+        ("/a//b\\c/", "a/b/c"),
+        ("a b:c*é", "a_b_c___"),
+        ("", "_"),
+        ("///", "_"),
+        (".", "_"),
+        ("...", "..."),
+    ] {
+        assert_eq!(sanitized(tag), name, "{tag}");
+    }
+}
+
+#[test]
+fn what_cannot_be_had_is_refused() {
+    for (entries, part) in [
+        (&[("format", "xml")][..], "`format` is `xml`"),
+        (&[("path", "/logs/$app"), ("fallback_file", "x")], "made from records"),
+        (&[("file", "%Y.log"), ("enable_strftime", "on"), ("fallback_file", "x")], "made from records"),
+        (&[("rotate", "on"), ("rotate_max_size", "0")], "`rotate_max_size` is 0"),
+        (&[("rotate", "on"), ("rotate_max_files", "0")], "`rotate_max_files` is 0"),
+    ] {
+        let error = configure(&PLUGIN, entries).err().unwrap_or_default();
+        assert!(error.contains(part), "{entries:?}: {error}");
+    }
+    assert!(configure(&PLUGIN, &[("file", "100%.log")]).is_ok());
+}
+
+/// A directory for one test, and its path as text.
+fn directory() -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("text").to_owned();
+    (directory, path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+const ONE: &[(i64, u32, &str)] = &[(1, 0, r#"{"a":1}"#)];
+const TWO: &[(i64, u32, &str)] = &[(2, 0, r#"{"a":2}"#), (3, 0, r#"{"a":3}"#)];
+
+#[tokio::test]
+async fn a_chunk_is_appended_to_a_file_for_each_tag() {
+    let (_kept, path) = directory();
+    let output = configure(&PLUGIN, &[("path", &path), ("format", "plain")]).expect("valid");
+    std::fs::write(format!("{path}/a"), "before\n").expect("written");
+    for _ in 0..2 {
+        let segments =
+            vec![segment(&*output, "a", ONE), segment(&*output, "b/c", ONE), segment(&*output, "a", TWO)];
+        let verdict = output.deliver(&mut chunk(segments)).await;
+        // `b/c` needs a directory.
+        assert!(matches!(&verdict, Verdict::Hold { reason } if reason.contains("mkdir")), "{verdict:?}");
+    }
+    assert_eq!(read(&format!("{path}/a")), "before\n{\"a\":1}\n{\"a\":1}\n");
+}
+
+#[tokio::test]
+async fn a_retry_writes_only_the_rest() {
+    let (_kept, path) = directory();
+    let output = configure(&PLUGIN, &[("path", &path), ("format", "plain")]).expect("valid");
+    let segments =
+        vec![segment(&*output, "a", ONE), segment(&*output, "b/c", ONE), segment(&*output, "a", TWO)];
+    let mut chunk = chunk(segments);
+    assert!(matches!(output.deliver(&mut chunk).await, Verdict::Hold { .. }));
+    assert_eq!(chunk.done, [true], "the first run is in its file");
+    std::fs::create_dir(format!("{path}/b")).expect("made");
+    assert_eq!(output.deliver(&mut chunk).await, Verdict::Delivered { dropped: 0 });
+    assert_eq!(read(&format!("{path}/a")), "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
+    assert_eq!(read(&format!("{path}/b/c")), "{\"a\":1}\n");
+}
+
+#[tokio::test]
+async fn missing_directories_are_made_where_allowed() {
+    let (_kept, path) = directory();
+    let deep = format!("{path}/x/y");
+    let output = configure(
+        &PLUGIN,
+        &[("path", &deep), ("mkdir", "on"), ("file", "f.csv"), ("format", "csv"), ("csv_column_names", "on")],
+    );
+    let output = output.expect("valid");
+    for _ in 0..2 {
+        let verdict =
+            output.deliver(&mut chunk(vec![segment(&*output, "t", ONE), segment(&*output, "u", TWO)])).await;
+        assert_eq!(verdict, Verdict::Delivered { dropped: 0 });
+    }
+    let rows = "1.000000000,1\n2.000000000,2\n3.000000000,3\n";
+    assert_eq!(
+        read(&format!("{deep}/f.csv")),
+        format!("timestamp,\"a\"\n{rows}{rows}"),
+        "the names stand once"
+    );
+}
+
+#[tokio::test]
+async fn a_file_rotated_away_or_deleted_is_made_anew() {
+    let (_kept, path) = directory();
+    let output = configure(&PLUGIN, &[("path", &path), ("format", "plain")]).expect("valid");
+    let name = format!("{path}/a");
+    output.deliver(&mut chunk(vec![segment(&*output, "a", ONE)])).await;
+    std::fs::rename(&name, format!("{name}.1")).expect("renamed");
+    output.deliver(&mut chunk(vec![segment(&*output, "a", TWO)])).await;
+    assert_eq!(
+        (read(&format!("{name}.1")), read(&name)),
+        ("{\"a\":1}\n".to_owned(), "{\"a\":2}\n{\"a\":3}\n".to_owned())
+    );
+    std::fs::remove_file(&name).expect("removed");
+    output.deliver(&mut chunk(vec![segment(&*output, "a", ONE)])).await;
+    assert_eq!(read(&name), "{\"a\":1}\n");
+}
+
+#[tokio::test]
+async fn more_files_than_are_kept_open() {
+    let (_kept, path) = directory();
+    let output = configure(&PLUGIN, &[("path", &path), ("format", "plain")]).expect("valid");
+    let tags: Vec<String> = (0..300).map(|n| format!("t{n}")).collect();
+    for _ in 0..2 {
+        let segments = tags.iter().map(|tag| segment(&*output, tag, ONE)).collect();
+        assert_eq!(output.deliver(&mut chunk(segments)).await, Verdict::Delivered { dropped: 0 });
+    }
+    for tag in &tags {
+        assert_eq!(read(&format!("{path}/{tag}")), "{\"a\":1}\n{\"a\":1}\n");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_tried_again() {
+    let output =
+        configure(&PLUGIN, &[("path", "/dev"), ("file", "full"), ("format", "plain")]).expect("valid");
+    let mut chunk = chunk(vec![segment(&*output, "a", ONE)]);
+    let verdict = output.deliver(&mut chunk).await;
+    assert!(matches!(&verdict, Verdict::Retry { reason, .. } if reason.contains("/dev/full")), "{verdict:?}");
+    assert_eq!(chunk.segments[0].bytes, b"{\"a\":1}\n", "nothing is lost");
+}
+
+#[tokio::test]
+async fn files_rotate_by_size_and_old_ones_go() {
+    let (_kept, path) = directory();
+    let entries = [
+        ("path", path.as_str()),
+        ("file", "a"),
+        ("format", "plain"),
+        ("rotate", "on"),
+        ("rotate_max_size", "8"),
+        ("rotate_max_files", "2"),
+    ];
+    let output = configure(&PLUGIN, &entries).expect("valid");
+    for _ in 0..5 {
+        let verdict = output.deliver(&mut chunk(vec![segment(&*output, "t", ONE)])).await;
+        assert_eq!(verdict, Verdict::Delivered { dropped: 0 });
+    }
+    assert_eq!(read(&format!("{path}/a")), "{\"a\":1}\n");
+    let names = std::fs::read_dir(&path).expect("a directory").filter_map(Result::ok).map(|e| e.path());
+    let rotated: Vec<_> = names.filter(|name| name.extension().is_some_and(|e| e == "gz")).collect();
+    assert_eq!(rotated.len(), 2);
+    for name in rotated {
+        let mut text = String::new();
+        let file = std::fs::File::open(name).expect("open");
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("gzip");
+        assert_eq!(text, "{\"a\":1}\n");
+    }
+}

@@ -1,0 +1,181 @@
+//! One attempt to send a chunk: a request for each tag, and what the answers mean.
+
+use super::{Compress, Format, Http};
+use crate::Verdict;
+use crate::client::{Answer, Limits};
+use crate::segment::{Chunk, Segment};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use std::io::Write;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How much of an answer is told.
+const ANSWER_SHOWN: usize = 512;
+
+/// Segments of one tag, and which records of the chunk they hold.
+struct Group {
+    segments: Vec<usize>,
+    records: Vec<Range<usize>>,
+}
+
+/// What an answer, or its absence, means.
+enum Outcome {
+    Accepted,
+    Retry { after: Option<Duration>, reason: String },
+    Refused(String),
+}
+
+impl Http {
+    /// Sends what of the chunk is not done, a request for each tag. Where one is refused for good, the others go out
+    /// first, so that a final verdict is about the refused records alone.
+    pub(super) async fn deliver_by_tag(&self, chunk: &mut Chunk) -> Verdict {
+        let (mut retry, mut refused) = (None, None);
+        let mut refused_records: Vec<Range<usize>> = Vec::new();
+        for group in groups(chunk) {
+            match self.send(&chunk.segments, &group).await {
+                Outcome::Accepted => mark(chunk, &group.records),
+                Outcome::Refused(reason) => {
+                    refused_records.extend(group.records);
+                    refused = Some(reason);
+                }
+                Outcome::Retry { after, reason } => {
+                    // The server is not well: what is left waits too.
+                    retry = Some((after, reason));
+                    break;
+                }
+            }
+        }
+        match (retry, refused) {
+            (None, None) => Verdict::Delivered { dropped: 0 },
+            (None, Some(reason)) => Verdict::Drop { reason },
+            (Some((after, reason)), refused) => {
+                if refused.is_some() {
+                    let count: usize = refused_records.iter().map(Range::len).sum();
+                    self.refused.fetch_add(count as u64, Ordering::Relaxed);
+                    mark(chunk, &refused_records);
+                }
+                Verdict::Retry { after, reason }
+            }
+        }
+    }
+
+    async fn send(&self, segments: &[Segment], group: &Group) -> Outcome {
+        let body = self.body(segments, group);
+        let body = match self.compress {
+            None => body,
+            Some(compress) => match tokio::task::spawn_blocking(move || squeeze(compress, &body)).await {
+                Ok(Ok(body)) => body,
+                Ok(Err(error)) => {
+                    return Outcome::Retry { after: None, reason: format!("cannot compress: {error}") };
+                }
+                Err(_) => {
+                    return Outcome::Retry { after: None, reason: "the compression was stopped".to_owned() };
+                }
+            },
+        };
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        let tag = group.segments.first().and_then(|at| segments.get(*at)).map_or("", |segment| &*segment.tag);
+        if let (Some(name), Ok(value)) = (&self.header_tag, HeaderValue::from_str(tag)) {
+            request.headers_mut().append(name.clone(), value);
+        }
+        let limits =
+            Limits { response: self.response_timeout, idle: self.read_idle_timeout, body_bytes: 64 * 1024 };
+        match self.client.send(request, limits).await {
+            Ok(answer) => self.outcome(&answer),
+            Err(reason) => Outcome::Retry { after: None, reason },
+        }
+    }
+
+    fn body(&self, segments: &[Segment], group: &Group) -> Vec<u8> {
+        let parts =
+            || group.segments.iter().filter_map(|at| segments.get(*at)).filter(|s| !s.bytes.is_empty());
+        let mut body = Vec::with_capacity(parts().map(|s| s.bytes.len() + 1).sum::<usize>() + 2);
+        if self.format == Format::Json {
+            crate::formats::join_array(&mut body, parts());
+        } else {
+            parts().for_each(|segment| body.extend_from_slice(&segment.bytes));
+        }
+        body
+    }
+
+    /// 200 to 205 is success, as in Fluent Bit; 4xx is final, but 408 and 429; all else may get better.
+    fn outcome(&self, answer: &Answer) -> Outcome {
+        let status = answer.status;
+        if (200..=205).contains(&status.as_u16()) {
+            return Outcome::Accepted;
+        }
+        let mut reason = format!("{} answers {}", self.client.authority(), status.as_u16());
+        if self.log_response_payload && !answer.body.is_empty() {
+            let shown = &answer.body[..answer.body.len().min(ANSWER_SHOWN)];
+            reason.push_str(": ");
+            reason.push_str(String::from_utf8_lossy(shown).trim());
+        }
+        match status {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {}
+            status if status.is_client_error() => return Outcome::Refused(reason),
+            _ => {}
+        }
+        let after = answer
+            .headers
+            .get(http::header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Outcome::Retry { after: after.map(Duration::from_secs), reason }
+    }
+}
+
+/// The segments of each tag in order of first appearance, without those that are done.
+fn groups(chunk: &Chunk) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut first = 0;
+    for (at, segment) in chunk.segments.iter().enumerate() {
+        let records = first..first + segment.records as usize;
+        first = records.end;
+        let done = !records.is_empty()
+            && chunk.done.get(records.clone()).is_some_and(|done| done.iter().all(|done| *done));
+        if done || segment.bytes.is_empty() {
+            continue;
+        }
+        let same = |group: &&mut Group| {
+            group.segments.first().is_some_and(|at| chunk.segments[*at].tag == segment.tag)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => {
+                group.segments.push(at);
+                group.records.push(records);
+            }
+            None => groups.push(Group { segments: vec![at], records: vec![records] }),
+        }
+    }
+    groups
+}
+
+fn mark(chunk: &mut Chunk, records: &[Range<usize>]) {
+    let all = chunk.records();
+    chunk.done.resize(all.max(chunk.done.len()), false);
+    for range in records {
+        if let Some(done) = chunk.done.get_mut(range.clone()) {
+            done.fill(true);
+        }
+    }
+}
+
+fn squeeze(compress: Compress, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    match compress {
+        Compress::Gzip => {
+            // Text shrinks well at the first levels already; higher ones cost far more than they save.
+            let mut encoder = flate2::write::GzEncoder::new(
+                Vec::with_capacity(body.len() / 4),
+                flate2::Compression::new(2),
+            );
+            encoder.write_all(body)?;
+            encoder.finish()
+        }
+        Compress::Snappy => snap::raw::Encoder::new().compress_vec(body).map_err(std::io::Error::other),
+    }
+}

@@ -1,0 +1,73 @@
+//! `null`: throws records away.
+//!
+//! Owns: nothing. Never: encodes a byte.
+
+use crate::segment::{Chunk, Segment};
+use crate::{Context, Output, Plugin, Verdict};
+use codecs::Bump;
+use codecs::conf::values::Text;
+use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::record::Record;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+codecs::options! {
+    /// Throws records away.
+    pub struct Options {
+        /// Accepted as in Fluent Bit.
+        format "format": Opt<Text> => NoEffect("nothing is written"),
+        /// Accepted as in Fluent Bit.
+        json_date_key "json_date_key": One<Text> = "date" => NoEffect("nothing is written"),
+        /// Accepted as in Fluent Bit.
+        json_date_format "json_date_format": Opt<Text> => NoEffect("nothing is written"),
+    }
+}
+
+/// The plugin.
+pub struct NullPlugin;
+
+/// The plugin's entry in the registry.
+pub static PLUGIN: NullPlugin = NullPlugin;
+
+impl Plugin for NullPlugin {
+    fn name(&self) -> &'static str {
+        "null"
+    }
+
+    fn about(&self) -> &'static str {
+        Options::ABOUT
+    }
+
+    fn tables(&self) -> Vec<&'static [OptionSpec]> {
+        vec![Options::TABLE]
+    }
+
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<dyn Output>> {
+        Options::read(section, context.name, diagnostics)?;
+        Some(Arc::new(Null { lanes: context.workers.unwrap_or(1).max(1) }))
+    }
+}
+
+struct Null {
+    lanes: usize,
+}
+
+impl Output for Null {
+    fn encode(&self, _tag: &str, _record: &Record<'_>, _arena: &Bump, _segment: &mut Segment) -> bool {
+        true
+    }
+
+    fn deliver<'d>(&'d self, _chunk: &'d mut Chunk) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'd>> {
+        Box::pin(async { Verdict::Delivered { dropped: 0 } })
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+}
