@@ -1,9 +1,9 @@
 //! Every input there is, in documentation order.
 
-use super::Plugin;
+use super::{Plugin, tail};
 
 /// The inputs. Adding one is its file and one line here.
-pub static INPUTS: &[&dyn Plugin] = &[];
+pub static INPUTS: &[&dyn Plugin] = &[&tail::PLUGIN];
 
 /// The input of this name, in any case.
 pub fn find(name: &str) -> Option<&'static dyn Plugin> {

@@ -26,6 +26,9 @@ use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
+use crate::decode::{LineDecoder, LineOptions};
+use codecs::conf::nearest;
+use codecs::multiline::Chain as Grouping;
 use super::{Configured, Context, Input, InputContext, Plugin};
 use crate::io::Reader;
 use crate::log;
@@ -164,12 +167,68 @@ fn decoder(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn crate::decode::Decoder>> {
-    let _ = (options, section, context, diagnostics);
-    struct Nothing;
-    impl crate::decode::Decoder for Nothing {
-        fn decode(&self, _: &[u8], _: crate::job::Position, _: &crate::job::SourceInfo, _: &mut crate::shards::JobRun<'_>) {}
+    let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
+    for (key, on) in [("Docker_Mode", options.docker_mode.0), ("Multiline", options.multiline.0)] {
+        if on {
+            diagnostics
+                .error(span(key), format!("{}: `{}` is refused: its joins are those of old versions", context.name, key.to_lowercase()))
+                .help("use `multiline.parser docker, cri`, or a [MULTILINE_PARSER] of your own");
+        }
     }
-    Some(Arc::new(Nothing))
+    let parser = options.parser.as_ref().and_then(|name| {
+        let found = context.parsers.get(&name.0).cloned();
+        if found.is_none() {
+            // As in Fluent Bit: the lines stay as they are.
+            let warning = diagnostics.warning(span("Parser"), format!("{}: parser `{}` is not defined; lines stay as they are", context.name, name.0));
+            if let Some(near) = nearest(&name.0, context.parsers.keys().map(String::as_str)) {
+                warning.help(format!("did you mean `{near}`?"));
+            }
+        }
+        found
+    });
+    let chain = multiline(options, section, context, diagnostics)?;
+    if diagnostics.has_errors() {
+        return None;
+    }
+    Some(Arc::new(LineDecoder::new(LineOptions {
+        key: options.key.0.clone(),
+        parser,
+        multiline: chain,
+        path_key: options.path_key.as_ref().map(|t| t.0.clone()),
+        offset_key: options.offset_key.as_ref().map(|t| t.0.clone()),
+        skip_empty_lines: options.skip_empty_lines.0,
+    })))
+}
+
+/// The chain of `multiline.parser`; `None` when a name is unknown.
+fn multiline(options: &Options, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Option<Grouping>> {
+    let names: Vec<&String> = options.multiline_parser.iter().flat_map(|list| &list.0).collect();
+    let span = section.get("multiline.parser").map_or(&section.span, |e| &e.value_span);
+    let mut chain = Vec::new();
+    for name in &names {
+        match context.multiline.get(*name) {
+            Some(parser) => chain.push(parser.clone()),
+            None => {
+                let error = diagnostics.error(span, format!("{}: multi-line parser `{name}` is not defined", context.name));
+                if let Some(near) = nearest(name, context.multiline.keys().map(String::as_str)) {
+                    error.help(format!("did you mean `{near}`?"));
+                }
+            }
+        }
+    }
+    if chain.len() < names.len() {
+        return None;
+    }
+    if chain.is_empty() {
+        return Some(None);
+    }
+    match Grouping::new(chain, None) {
+        Ok(chain) => Some(Some(chain)),
+        Err(rule) => {
+            diagnostics.error(span, format!("{}: `multiline.parser`: {rule}", context.name));
+            None
+        }
+    }
 }
 
 /// Compiles the options; reports what is wrong with them.
@@ -409,6 +468,7 @@ impl Tail {
                 self.engine.close(source);
             }
         }
+        self.engine.quiet();
         while !self.engine.drained() {
             self.poll(false, Instant::now() + LOOK_EVERY);
             self.take_deliveries();
