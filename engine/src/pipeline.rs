@@ -130,6 +130,8 @@ pub struct JobCounters {
     pub records: u64,
     /// Bytes that they came from.
     pub bytes: u64,
+    /// Pieces of input that no record could be made of.
+    pub invalid: u64,
 }
 
 impl JobCounters {
@@ -137,5 +139,6 @@ impl JobCounters {
     pub fn add_to(&self, input: &InputMetrics) {
         input.records.fetch_add(self.records, Relaxed);
         input.bytes.fetch_add(self.bytes, Relaxed);
+        input.invalid.fetch_add(self.invalid, Relaxed);
     }
 }

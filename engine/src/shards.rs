@@ -432,6 +432,11 @@ impl<'j> JobRun<'j> {
         Record::new_in(self.arena, self.now)
     }
 
+    /// Counts a piece of input that no record could be made of.
+    pub fn count_invalid(&mut self) {
+        self.counters.invalid += 1;
+    }
+
     /// What a line must hold to survive the first filter of this tag, where that is known.
     pub fn survival(&self) -> Option<Arc<Survival>> {
         self.sinks[0].route.survival.clone()

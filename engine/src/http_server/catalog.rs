@@ -602,8 +602,10 @@ fn lag_bytes(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
 }
 
 fn lag_seconds(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    let now = moment.since_epoch().as_secs();
-    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, now.saturating_sub(lag.since))));
+    let now = std::time::UNIX_EPOCH + moment.since_epoch();
+    each_lag(monitor, |labels, lag| {
+        samples.push(Sample::new(labels, now.duration_since(lag.since).unwrap_or_default().as_secs()));
+    });
 }
 
 /// The files that are most behind, most first.
@@ -615,7 +617,7 @@ fn each_lag(monitor: &Monitor, mut found: impl FnMut(Vec<(&'static str, String)>
         files.truncate(LAG_FILES_MAX);
         files
             .into_iter()
-            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path)], lag));
+            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path.to_string())], lag));
     }
 }
 

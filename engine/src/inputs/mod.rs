@@ -3,8 +3,10 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod dummy;
 pub mod registry;
 pub mod shared;
+pub mod stdin;
 pub mod tail;
 
 pub use shared::InputShared;
@@ -102,3 +104,22 @@ pub trait Engine: Send + Sync {
 
 /// The engine as one input sees it.
 pub type InputContext = Arc<dyn Engine>;
+
+/// The parser that an option names; reports one that is missing.
+fn parser_named(
+    name: &str,
+    key: &str,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<Parser>> {
+    if let Some(parser) = context.parsers.get(name) {
+        return Some(parser.clone());
+    }
+    let span = section.get(key).map_or(&section.span, |e| &e.value_span);
+    let error = diagnostics.error(span, format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()));
+    if let Some(near) = codecs::conf::nearest(name, context.parsers.keys().map(String::as_str)) {
+        error.help(format!("did you mean `{near}`?"));
+    }
+    None
+}

@@ -6,7 +6,7 @@
 
 mod ring;
 
-pub use ring::RingError;
+
 
 use rustix::buffer::spare_capacity;
 use rustix::fd::BorrowedFd;

@@ -10,7 +10,7 @@ use std::io;
 
 /// Why there is no ring.
 #[derive(Debug)]
-pub enum RingError {
+pub(super) enum RingError {
     /// `io_uring_setup` failed.
     Setup(io::Error),
     /// The kernel's ring cannot read.
@@ -19,7 +19,7 @@ pub enum RingError {
 
 impl RingError {
     /// What the user can do about it.
-    pub fn remedy(&self) -> String {
+    pub(super) fn remedy(&self) -> String {
         let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
         match self {
             RingError::Setup(e) if e.raw_os_error() == Some(libc::ENOSYS) => "a kernel from 5.6 on has it".to_owned(),

@@ -227,22 +227,22 @@ impl Tail {
         if file.partial.is_empty() {
             file.partial = Vec::new();
         }
-        let path = self.chains.get(file.chain).map(|c| c.path.clone());
-        if let Some(path) = path {
-            self.engine.metrics().files.lock().expect("lag lock").remove(&path);
+        if let Some(chain) = self.chains.get(file.chain) {
+            self.engine.metrics().files.lock().expect("lag lock").remove(&chain.path);
         }
         self.orphan_at_end(id);
     }
 
     /// Notes how far the queued files are behind; called now and then, not per read.
     pub(super) fn measure_lag(&mut self) {
+        let now = std::time::SystemTime::now();
         let mut lags = self.engine.metrics().files.lock().expect("lag lock");
         for &id in &self.ready {
             let Some(file) = self.files.get(id) else { continue };
             let Some(chain) = self.chains.get(file.chain) else { continue };
             let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
             let bytes = size.saturating_sub(file.read_at);
-            let since = lags.get(&chain.path).map_or_else(std::time::SystemTime::now, |lag| lag.since);
+            let since = lags.get(&chain.path).map_or(now, |lag| lag.since);
             lags.insert(chain.path.clone(), FileLag { bytes, since });
         }
         self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
