@@ -147,7 +147,12 @@ impl Settings {
         // The service speaks TLS: it is on unless switched off.
         let secure = tls.tls.0 || section.get("tls").is_none();
         let service_tls = check.tls(&tls, secure);
-        let credentials_tls = credentials_tls(&tls);
+        let credentials_tls = match &service_tls {
+            Some(service) if secure && tls.verify.0 && verifies_names(&tls, section) => {
+                Tls { config: service.config.clone(), name: None }
+            }
+            _ => credentials_tls(&tls),
+        };
         // Without an endpoint the SDK knows the region's, with its partition and FIPS or dual-stack settings.
         let url = match (options.endpoint, port?) {
             (Some(Text(endpoint)), port) => Some(endpoint_url(&endpoint, port, secure)),
@@ -283,7 +288,7 @@ impl Check<'_> {
 
     /// The TLS of the endpoint; reads the files that the options name.
     fn tls(&mut self, options: &TlsOptions, secure: bool) -> Option<Tls> {
-        let verify_hostname = options.verify_hostname.0 || self.section.get("tls.verify_hostname").is_none();
+        let verify_hostname = verifies_names(options, self.section);
         let options =
             TlsOptions { tls: Bool(secure), verify_hostname: Bool(verify_hostname), ..options.clone() };
         let config = crate::tls::client(&options, self.section, self.owner, self.diagnostics)?;
@@ -321,6 +326,11 @@ impl Check<'_> {
             value => Some(value.map(|Text(text)| text)),
         }
     }
+}
+
+/// Names are verified unless `tls.verify_hostname off` says otherwise: these requests carry credentials.
+fn verifies_names(options: &TlsOptions, section: &Section) -> bool {
+    options.verify_hostname.0 || section.get("tls.verify_hostname").is_none()
 }
 
 /// The TLS of credentials: verified, whatever `tls.verify` says of the endpoint.
