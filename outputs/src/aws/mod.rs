@@ -4,10 +4,8 @@
 
 pub mod faults;
 pub mod session;
-pub mod tls;
 pub mod transport;
 
 pub use faults::{Fault, classify};
 pub use session::{Account, Endpoint};
-pub use tls::Tls;
-pub use transport::{Limits, Transport};
+pub use transport::{Limits, Tls, Transport};

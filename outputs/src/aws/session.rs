@@ -3,8 +3,7 @@
 //! Owns: who we are and where requests go. Never: sends a service's request. Invariant: credentials travel over
 //! verified connections, also where `tls.verify off` covers the service's endpoint.
 
-use super::tls::Tls;
-use super::transport::{Limits, Transport};
+use super::transport::{Limits, Tls, Transport};
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
@@ -31,7 +30,7 @@ pub struct Account {
 }
 
 /// Where requests go: the options about the service's endpoint.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// URL instead of the region's own endpoint.
     pub url: Option<String>,
@@ -39,6 +38,8 @@ pub struct Endpoint {
     pub limits: Limits,
     /// Their TLS.
     pub tls: Tls,
+    /// TLS of the connections that credentials come over.
+    pub credentials_tls: Tls,
     /// Longest time for one request and its answer.
     pub request: Duration,
 }
@@ -63,18 +64,18 @@ pub fn endpoint_url(endpoint: &str, port: Option<u16>, tls: bool) -> String {
 }
 
 /// Sets up the SDK: credentials by its standard chain (environment, profile, web identity, EKS pod identity, ECS,
-/// IMDSv2), or by `role_arn`. Requests nothing before the first call; the error names the option.
-pub async fn load(account: &Account, endpoint: &Endpoint) -> Result<SdkConfig, String> {
-    let verified = Transport::new(&endpoint.tls.verified(), &endpoint.limits)?;
+/// IMDSv2), or by `role_arn`. Requests nothing before the first call.
+pub async fn load(account: &Account, endpoint: &Endpoint) -> SdkConfig {
+    let verified = Transport::new(&endpoint.credentials_tls, &endpoint.limits);
     let base = base(account, endpoint, verified).await;
     let credentials = match &account.role_arn {
         Some(role) => Some(assume(role, account, &base).await),
         None => base.credentials_provider(),
     };
-    let mut builder = base.into_builder().http_client(Transport::new(&endpoint.tls, &endpoint.limits)?);
+    let mut builder = base.into_builder().http_client(Transport::new(&endpoint.tls, &endpoint.limits));
     builder.set_credentials_provider(credentials);
     builder.set_endpoint_url(endpoint.url.clone());
-    Ok(builder.build())
+    builder.build()
 }
 
 /// The configuration that credentials are found with.

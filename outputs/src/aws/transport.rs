@@ -2,7 +2,6 @@
 //!
 //! Owns: connections and their pool. Never: retries, signs, or reads a body; the SDK and the engine do.
 
-use super::tls::Tls;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -18,6 +17,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
 use std::future::Future;
 use std::net::IpAddr;
@@ -55,6 +55,28 @@ impl Default for Limits {
     }
 }
 
+/// How HTTPS is spoken.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// What is trusted, and what we show of ourselves.
+    pub config: Arc<ClientConfig>,
+    /// Name that is asked for and checked, where it is not the host.
+    pub name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Trusts nobody: for connections that need no TLS.
+    pub fn none() -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks the default versions")
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Tls { config: Arc::new(config), name: None }
+    }
+}
+
 /// An HTTP client for the SDK. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -62,8 +84,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Reads the files that `tls` names and the proxy environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
-    pub fn new(tls: &Tls, limits: &Limits) -> Result<Self, String> {
+    /// Reads the proxy environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`); opens nothing.
+    pub fn new(tls: &Tls, limits: &Limits) -> Self {
         let mut tcp = Tcp::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -73,11 +95,10 @@ impl Transport {
             tcp,
             proxy: Arc::new(if limits.proxy { proxy_from_env() } else { Matcher::builder().build() }),
         };
-        let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls.client_config()?).https_or_http();
-        if let Some(name) = &tls.vhost {
-            let name = ServerName::try_from(name.clone())
-                .map_err(|error| format!("`tls.vhost` is `{name}`: {error}"))?;
-            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+        let mut builder =
+            HttpsConnectorBuilder::new().with_tls_config(ClientConfig::clone(&tls.config)).https_or_http();
+        if let Some(name) = &tls.name {
+            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()));
         }
         let inner = builder.enable_http1().wrap_connector(dialer);
         let client = Client::builder(TokioExecutor::new())
@@ -85,7 +106,7 @@ impl Transport {
             .pool_idle_timeout(limits.keepalive.unwrap_or_default())
             .pool_max_idle_per_host(if limits.keepalive.is_some() { usize::MAX } else { 0 })
             .build(Timed { inner, limit: limits.connect });
-        Ok(Transport { client })
+        Transport { client }
     }
 }
 

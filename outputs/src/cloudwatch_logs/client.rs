@@ -67,7 +67,7 @@ impl Client {
             return Ok(sdk.clone());
         }
         let config = session::load(&self.settings.account, &self.settings.endpoint).await;
-        let sdk = Sdk::new(&config.map_err(|reason| Fault::Hold { reason })?);
+        let sdk = Sdk::new(&config);
         *slot = Some(sdk.clone());
         Ok(sdk)
     }

@@ -101,8 +101,14 @@ impl Delivery {
         done: &Done<'_>,
         counters: &Counters,
     ) -> Outcome {
-        if let Err(fault) = self.ensure(queue.key).await {
-            return self.outcome(fault).await;
+        match self.ensure(queue.key).await {
+            Ok(()) => {}
+            Err(Fault::Final { reason }) => {
+                self.drop_events(queue.key, &queue.items, &reason, counters);
+                done.mark(&queue.items);
+                return Outcome::Delivered;
+            }
+            Err(fault) => return self.outcome(fault).await,
         }
         let head = head(queue.key);
         let mut from = 0;
@@ -120,14 +126,7 @@ impl Delivery {
                         self.tell_rejected(queue.key, rejected);
                     }
                 }
-                Err(Fault::Final { reason }) => {
-                    counters.refused.fetch_add(items.len() as u64, Relaxed);
-                    self.untold.fetch_add(items.len(), Relaxed);
-                    let (group, stream) = target::split(queue.key);
-                    let text =
-                        format!("dropped {} events for {group}, stream {stream}: {reason}", items.len());
-                    notice::tell(Level::Error, &self.component, &text);
-                }
+                Err(Fault::Final { reason }) => self.drop_events(queue.key, items, &reason, counters),
                 Err(Fault::Accepted) => {}
                 Err(fault) => return self.outcome(fault).await,
             }
@@ -241,6 +240,15 @@ impl Delivery {
             Fault::Missing { reason } => Outcome::Retry { after: None, reason },
             Fault::Exists | Fault::Accepted => Outcome::Delivered,
         }
+    }
+
+    /// Counts and tells events that the service will never take.
+    fn drop_events(&self, key: &[u8], items: &[Item], reason: &str, counters: &Counters) {
+        counters.refused.fetch_add(items.len() as u64, Relaxed);
+        self.untold.fetch_add(items.len(), Relaxed);
+        let (group, stream) = target::split(key);
+        let text = format!("dropped {} events for {group}, stream {stream}: {reason}", items.len());
+        notice::tell(Level::Error, &self.component, &text);
     }
 
     fn tell_rejected(&self, key: &[u8], rejected: Rejected) {

@@ -91,7 +91,6 @@ impl Encoder {
         }
         out.extend_from_slice(b"\"}");
         segment.events.push(Event { end: out.len() as u32, unescaped: unescaped as u32, millis, key });
-        segment.records += 1;
         true
     }
 

@@ -9,6 +9,7 @@ use crate::net::{NetOptions, TlsOptions};
 use codecs::conf::values::{Bool, Int, Text};
 use codecs::conf::{Diagnostics, OptionValue, Section, Span};
 use codecs::json::Escape;
+use rustls::pki_types::ServerName;
 use std::time::Duration;
 
 /// `log_retention_days`: what the service takes, or 0.
@@ -145,11 +146,21 @@ impl Settings {
         let limits = check.limits(&net);
         // The service speaks TLS: it is on unless switched off.
         let secure = tls.tls.0 || section.get("tls").is_none();
+        let service_tls = check.tls(&tls, secure);
+        let credentials_tls = match &service_tls {
+            Some(service) if secure && tls.verify.0 && verifies_names(&tls, section) => {
+                Tls { config: service.config.clone(), name: None }
+            }
+            _ => credentials_tls(&tls),
+        };
         // Without an endpoint the SDK knows the region's, with its partition and FIPS or dual-stack settings.
         let url = match (options.endpoint, port?) {
             (Some(Text(endpoint)), port) => Some(endpoint_url(&endpoint, port, secure)),
             (None, None) if secure => None,
-            (None, port) => Some(endpoint_url(&format!("logs.{region}.amazonaws.com"), port, secure)),
+            (None, port) => {
+                let china = if region.starts_with("cn-") { ".cn" } else { "" };
+                Some(endpoint_url(&format!("logs.{region}.amazonaws.com{china}"), port, secure))
+            }
         };
         Some(Settings {
             encoder,
@@ -164,7 +175,8 @@ impl Settings {
             endpoint: Endpoint {
                 url,
                 limits: limits?,
-                tls: tls_settings(tls, section.get("tls.verify_hostname").is_some()),
+                tls: service_tls?,
+                credentials_tls,
                 request: net.io_limit().unwrap_or(REQUEST_TIMEOUT),
             },
             groups: Groups {
@@ -274,6 +286,23 @@ impl Check<'_> {
         }
     }
 
+    /// The TLS of the endpoint; reads the files that the options name.
+    fn tls(&mut self, options: &TlsOptions, secure: bool) -> Option<Tls> {
+        let verify_hostname = verifies_names(options, self.section);
+        let options =
+            TlsOptions { tls: Bool(secure), verify_hostname: Bool(verify_hostname), ..options.clone() };
+        let config = crate::tls::client(&options, self.section, self.owner, self.diagnostics)?;
+        let name = match options.vhost.as_ref().map(|Text(name)| (name, ServerName::try_from(name.clone()))) {
+            None => None,
+            Some((_, Ok(name))) => Some(name),
+            Some((name, Err(_))) => {
+                self.broken("tls.vhost", name, "a host name or an IP address");
+                return None;
+            }
+        };
+        Some(config.map_or_else(Tls::none, |config| Tls { config, name }))
+    }
+
     fn limits(&mut self, net: &NetOptions) -> Option<Limits> {
         let source = match net.source_address.as_ref().map(|Text(text)| (text, text.parse())) {
             None => None,
@@ -299,18 +328,21 @@ impl Check<'_> {
     }
 }
 
-/// The TLS of the endpoint. Its name is verified unless `tls.verify_hostname off` says otherwise.
-fn tls_settings(options: TlsOptions, hostname_named: bool) -> Tls {
-    let text = |value: Option<Text>| value.map(|Text(value)| value);
-    Tls {
-        verify: options.verify.0,
-        verify_hostname: options.verify_hostname.0 || !hostname_named,
-        system_roots: false,
-        ca_file: text(options.ca_file),
-        ca_path: text(options.ca_path),
-        crt_file: text(options.crt_file),
-        key_file: text(options.key_file),
-        vhost: text(options.vhost),
+/// Names are verified unless `tls.verify_hostname off` says otherwise: these requests carry credentials.
+fn verifies_names(options: &TlsOptions, section: &Section) -> bool {
+    options.verify_hostname.0 || section.get("tls.verify_hostname").is_none()
+}
+
+/// The TLS of credentials: verified, whatever `tls.verify` says of the endpoint.
+fn credentials_tls(options: &TlsOptions) -> Tls {
+    let verified =
+        TlsOptions { tls: Bool(true), verify: Bool(true), verify_hostname: Bool(true), ..options.clone() };
+    // What is wrong was told for the endpoint already. A system without roots still works as long as credentials come
+    // from the environment, a file or plain HTTP on this host; STS then fails by name.
+    let nowhere = Section::new("output", Span::new(&"".into(), 0, 0));
+    match crate::tls::client(&verified, &nowhere, "", &mut Diagnostics::default()) {
+        Some(Some(config)) => Tls { config, name: None },
+        _ => Tls::none(),
     }
 }
 

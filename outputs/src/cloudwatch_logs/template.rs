@@ -17,7 +17,7 @@ pub struct Template {
 enum Part {
     Literal(Vec<u8>),
     Tag,
-    TagPart(usize),
+    Piece(usize),
     /// A top-level key and the way below it.
     Path(Vec<u8>, Vec<Step>),
 }
@@ -55,7 +55,7 @@ impl Template {
                 out.extend_from_slice(tag.as_bytes());
                 true
             }
-            Part::TagPart(number) => {
+            Part::Piece(number) => {
                 out.extend_from_slice(tag.split('.').nth(*number).unwrap_or_default().as_bytes());
                 true
             }
@@ -126,7 +126,7 @@ impl<'t> Parser<'t> {
         let rest = self.rest();
         if rest.starts_with(b"TAG") {
             self.at += 3;
-            return Ok(Some(self.tag_part().map_or(Part::Tag, Part::TagPart)));
+            return Ok(Some(self.tag_part().map_or(Part::Tag, Part::Piece)));
         }
         match rest.first() {
             Some(b'0'..=b'9') => {

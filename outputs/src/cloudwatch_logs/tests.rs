@@ -38,6 +38,15 @@ fn configure(entries: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
 
 /// An output to the fake, with credentials of the test's own: the environment is not looked at.
 fn output(fake: &CloudwatchFake, more: &[(&str, &str)]) -> Arc<dyn Output> {
+    let keys = Credentials::from_keys("AKIAIOSFODNN7EXAMPLE", "example-secret", None);
+    output_with(fake, more, SharedCredentialsProvider::new(keys))
+}
+
+fn output_with(
+    fake: &CloudwatchFake,
+    more: &[(&str, &str)],
+    credentials: SharedCredentialsProvider,
+) -> Arc<dyn Output> {
     let url = fake.url();
     let mut entries = vec![("region", "us-west-2"), ("endpoint", url.as_str())];
     for default in [("log_group_name", "g"), ("log_stream_name", "s")] {
@@ -51,8 +60,7 @@ fn output(fake: &CloudwatchFake, more: &[(&str, &str)]) -> Arc<dyn Output> {
     let mut diagnostics = Diagnostics::default();
     let mut settings = Settings::read(&section(&entries), "cloudwatch_logs.0", true, &mut diagnostics)
         .expect("valid options");
-    let keys = Credentials::from_keys("AKIAIOSFODNN7EXAMPLE", "example-secret", None);
-    settings.account.credentials = Some(SharedCredentialsProvider::new(keys));
+    settings.account.credentials = Some(credentials);
     Arc::new(Instance::new(settings, &CONTEXT))
 }
 
@@ -65,7 +73,7 @@ fn segment(output: &dyn Output, tag: &str, records: &[(i64, String)]) -> Segment
             Timestamp { secs: millis.div_euclid(1000), nanos: (millis.rem_euclid(1000) * 1_000_000) as u32 };
         let mut record = Record::new_in(&arena, time);
         parse_object(json.as_bytes(), &arena, &mut scratch, &mut record.fields).expect("valid JSON");
-        output.encode(tag, &record, &arena, &mut segment);
+        segment.records += u32::from(output.encode(tag, &record, &arena, &mut segment));
     }
     segment
 }
@@ -406,6 +414,134 @@ async fn an_unreachable_endpoint_is_retried() {
         matches!(&verdicts[0], Verdict::Retry { reason, .. } if reason.contains("onnect")),
         "{verdicts:?}"
     );
+}
+
+/// A server's TLS for `127.0.0.1`, and the PEM file of who signed it.
+fn tls_server(folder: &std::path::Path) -> (Arc<rustls::ServerConfig>, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = folder.join("ca.pem");
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+    (Arc::new(config), file.to_string_lossy().into_owned())
+}
+
+#[tokio::test]
+async fn tls_trusts_what_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, ca_file) = tls_server(folder.path());
+    let fake = CloudwatchFake::start_with(Some(server)).await.unwrap();
+    fake.make_group("g");
+    let port = fake.port().to_string();
+    let host = [("endpoint", "127.0.0.1"), ("port", port.as_str())];
+    for (more, works) in [
+        (&[("tls.ca_file", ca_file.as_str())][..], true),
+        (&[("tls.verify", "off")], true),
+        (
+            &[
+                ("tls", "on"),
+                ("tls.ca_file", &ca_file),
+                ("tls.verify_hostname", "off"),
+                ("tls.vhost", "other.example"),
+            ],
+            true,
+        ),
+        (&[("tls.ca_file", &ca_file), ("tls.vhost", "other.example")], false),
+        (&[("tls", "off")], false),
+    ] {
+        let output = output(&fake, &[&host[..], more].concat());
+        let mut chunk = chunk(&*output, &numbered(0..1));
+        let verdicts = deliver(&*output, &mut chunk, 1).await;
+        let retried = matches!(verdicts[0], Verdict::Retry { .. });
+        assert_eq!((delivered(&verdicts), retried), (works, !works), "{more:?}: {verdicts:?}");
+    }
+    assert_eq!(fake.events("g", "s").len(), 3);
+}
+
+#[tokio::test]
+async fn missing_credentials_hold_and_say_where_they_come_from() {
+    #[derive(Debug)]
+    struct Nobody;
+    impl aws_credential_types::provider::ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let error = aws_credential_types::provider::error::CredentialsError::not_loaded("nothing found");
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
+        }
+    }
+    let fake = CloudwatchFake::start().await.unwrap();
+    let provider = SharedCredentialsProvider::new(Nobody);
+    let output = output_with(&fake, &[], provider);
+    let mut chunk = chunk(&*output, &numbered(0..1));
+    let verdicts = deliver(&*output, &mut chunk, 1).await;
+    assert!(
+        matches!(&verdicts[0], Verdict::Hold { reason } if reason.contains("AWS_ACCESS_KEY_ID")),
+        "{verdicts:?}"
+    );
+    assert!(fake.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_stream_name_drops_only_its_events() {
+    let fake = CloudwatchFake::start().await.unwrap();
+    fake.make_group("g");
+    fake.script("CreateLogStream", [Act::Error(400, "InvalidParameterException", "no such name")]);
+    let output = output(&fake, &[("log_stream_template", "s$n")]);
+    let mut chunk = chunk(&*output, &numbered(0..2));
+    assert_eq!(deliver(&*output, &mut chunk, 1).await, [Verdict::Delivered { dropped: 1 }]);
+    assert_eq!(fake.groups()["g"].streams.values().map(Vec::len).sum::<usize>(), 1);
+}
+
+#[tokio::test]
+async fn hundred_thousand_events_of_twenty_streams_survive_faults_in_order() {
+    let fake = CloudwatchFake::start().await.unwrap();
+    let acts = |n: usize| match n % 7 {
+        0 => Act::Throttle,
+        1 => Act::Error(500, "InternalFailure", ""),
+        2 => Act::Torn(40),
+        3 => Act::Close,
+        4 => Act::Error(400, "ExpiredTokenException", "expired"),
+        _ => Act::Normal,
+    };
+    fake.script("PutLogEvents", (0..300).map(acts));
+    fake.script("CreateLogStream", [Act::Throttle, Act::Close]);
+    let options = [("auto_create_group", "on"), ("log_stream_template", "s$f"), ("log_key", "n")];
+    let output = output(&fake, &options);
+    for round in 0..10 {
+        let records: Vec<(i64, String)> = (0..10_000)
+            .map(|n| {
+                (1_700_000_000_000 + round, format!("{{\"n\":{},\"f\":{}}}", round * 10_000 + n, n % 20))
+            })
+            .collect();
+        let mut chunk = chunk(&*output, &records);
+        assert!(delivered(&deliver(&*output, &mut chunk, 100).await));
+    }
+    assert_eq!((fake.flaws(), fake.overlaps()), (Vec::new(), 0));
+    let (mut distinct, mut all) = (0, 0);
+    for events in fake.groups()["g"].streams.values() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut newest = 0;
+        for (_, message) in events {
+            let number: u64 = message.parse().unwrap();
+            // A repetition may come late, what is new comes in order.
+            if seen.insert(number) {
+                assert!(number >= newest, "{number} after {newest}");
+                newest = number;
+            }
+        }
+        distinct += seen.len();
+        all += events.len();
+    }
+    assert_eq!(distinct, 100_000, "nothing is lost");
+    assert!(all > distinct, "torn answers repeat what was stored");
 }
 
 #[test]
