@@ -38,13 +38,19 @@ impl Health {
         events.push_back((Instant::now(), event));
     }
 
-    /// True while neither count is above its limit within the period.
-    pub fn good(&self, errors_max: usize, retries_failed_max: usize, period: Duration) -> bool {
+    /// Errors and failed retries within the period.
+    pub fn counts(&self, period: Duration) -> (usize, usize) {
         let mut events = self.events.lock().expect("health lock");
         while events.front().is_some_and(|(at, _)| at.elapsed() > period) {
             events.pop_front();
         }
         let errors = events.iter().filter(|(_, e)| *e == Event::Error).count();
-        errors <= errors_max && events.len() - errors <= retries_failed_max
+        (errors, events.len() - errors)
+    }
+
+    /// True while neither count is above its limit within the period.
+    pub fn good(&self, errors_max: usize, retries_failed_max: usize, period: Duration) -> bool {
+        let (errors, retries_failed) = self.counts(period);
+        errors <= errors_max && retries_failed <= retries_failed_max
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// How much is told; the order is Fluent Bit's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,14 @@ pub fn enabled(level: Level) -> bool {
     level as u8 <= LEVEL.load(Ordering::Relaxed)
 }
 
+/// Lines written so far at each level, in the order of [`Level`].
+static WRITTEN: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+
+/// Lines written so far at a level.
+pub fn written(level: Level) -> u64 {
+    WRITTEN[level as usize].load(Ordering::Relaxed)
+}
+
 /// Sends the log to a file, which is appended to and may be rotated.
 pub fn set_file(path: &std::path::Path) -> std::io::Result<()> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
@@ -63,6 +71,7 @@ pub fn write(level: Level, component: &str, message: &str) {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
+    WRITTEN[level as usize].fetch_add(1, Ordering::Relaxed);
     let stamp = stamp();
     let line = match component {
         "" => format!("[{stamp}] [{word}] {message}\n"),

@@ -1,9 +1,10 @@
 //! Counters of the engine. Each is one atomic that its owner adds to; readers take what is there.
 
+use crate::budget::Budget;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
 
 /// Counters of one input.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct InputMetrics {
     pub long_lines_skipped: AtomicU64,
     /// Lines cut because they were too long.
     pub long_lines_truncated: AtomicU64,
+    /// Multi-line groups cut because they were too long.
+    pub multiline_truncated: AtomicU64,
     /// Bytes that were destroyed before they could be read (a rotation, a truncation).
     pub bytes_lost: AtomicU64,
     /// Files or directories that could not be opened or read.
@@ -38,6 +41,10 @@ pub struct InputMetrics {
     pub database_errors: AtomicU64,
     /// Files that are behind, by path; a file that is read to its end is not in it.
     pub files: Mutex<HashMap<Arc<str>, FileLag>>,
+    /// Blocks that were read and are not acknowledged yet (gauge).
+    pub jobs: AtomicU64,
+    /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
+    pub memory: OnceLock<Arc<Budget>>,
 }
 
 /// How far the reading of a file is behind its writer.
@@ -85,6 +92,8 @@ pub struct OutputMetrics {
     pub busy_chunks: AtomicU64,
     /// Seconds since the epoch of the last delivery.
     pub last_delivery: AtomicU64,
+    /// From a record's way into the queue to its delivery.
+    pub latency: Latencies,
     dropped_by_cause: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -98,5 +107,59 @@ impl OutputMetrics {
     /// Dropped records by cause.
     pub fn dropped_by_cause(&self) -> BTreeMap<&'static str, u64> {
         self.dropped_by_cause.lock().expect("cause lock").clone()
+    }
+}
+
+/// Upper bounds of the latency buckets in seconds, as text and as a number; Fluent Bit's.
+pub const LATENCY_BOUNDS: [(&str, f64); 8] = [
+    ("0.5", 0.5),
+    ("1.0", 1.0),
+    ("1.5", 1.5),
+    ("2.5", 2.5),
+    ("5.0", 5.0),
+    ("10.0", 10.0),
+    ("20.0", 20.0),
+    ("30.0", 30.0),
+];
+
+/// How long deliveries took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// Observations up to each of [`LATENCY_BOUNDS`], each including those before it.
+    pub buckets: [u64; LATENCY_BOUNDS.len()],
+    /// All observations.
+    pub count: u64,
+    /// Their sum in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        for (bucket, (_, bound)) in self.buckets.iter_mut().zip(LATENCY_BOUNDS) {
+            *bucket += u64::from(seconds <= bound);
+        }
+        self.count += 1;
+        self.sum += seconds;
+    }
+}
+
+/// Latencies of one output by the input that the records came from.
+#[derive(Debug, Default)]
+pub struct Latencies(Mutex<BTreeMap<String, Histogram>>);
+
+impl Latencies {
+    /// Something of this input was delivered so long after it was queued.
+    pub fn observe(&self, input: &str, took: Duration) {
+        let mut inputs = self.0.lock().expect("latency lock");
+        match inputs.get_mut(input) {
+            Some(histogram) => histogram.observe(took),
+            None => inputs.entry(input.to_owned()).or_default().observe(took),
+        }
+    }
+
+    /// What there is, by input.
+    pub fn by_input(&self) -> BTreeMap<String, Histogram> {
+        self.0.lock().expect("latency lock").clone()
     }
 }

@@ -104,6 +104,18 @@ impl Accessor {
         fields.iter().rposition(|f| f.key.bytes == key)
     }
 
+    /// As [`Accessor::get`], but elements of arrays, which have no key of their own, are not found.
+    pub fn get_keyed<'a>(&self, fields: &[Field<'a>], arena: &'a Bump) -> Option<Value<'a>> {
+        if !self.ends_in_array() {
+            return self.get(fields, arena);
+        }
+        if let Some(found) = self.literal.as_deref().and_then(|key| last(fields, key)) {
+            return Some(found);
+        }
+        let (key, _) = self.path.as_ref()?;
+        last(fields, key).filter(|top| self.scalar_stands && !is_container(top))
+    }
+
     /// True when the last step is into an array.
     pub fn ends_in_array(&self) -> bool {
         matches!(self.path.as_ref().and_then(|(_, steps)| steps.last()), Some(Step::Index(_)))
@@ -196,7 +208,10 @@ fn bracket(text: &str) -> Result<Option<(Step, &str)>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Text;
+    use crate::json::Escape;
+    use crate::record::{Fields, Text};
+    use proptest::prelude::*;
+    use serde_json::Value as Tree;
 
     fn field<'a>(key: &'a str, value: Value<'a>) -> Field<'a> {
         Field::new(Text::new(key.as_bytes()), value)
@@ -255,6 +270,20 @@ mod tests {
     }
 
     #[test]
+    fn an_element_of_an_array_has_no_key() {
+        let arena = Bump::new();
+        let inner = [field("x", text("inside"))];
+        let list = [Value::Map(&inner)];
+        let record = [field("l", Value::Array(&list)), field("s", text("scalar"))];
+        for (accessor, want) in
+            [("$l[0]", None), ("$l[0]['x']", Some("inside")), ("$s[0]", Some("scalar")), ("$z[0]", None)]
+        {
+            let got = Accessor::parse(accessor).expect(accessor).get_keyed(&record, &arena);
+            assert_eq!(got, want.map(text), "{accessor}");
+        }
+    }
+
+    #[test]
     fn refuses_what_could_never_be_found() {
         for bad in ["", "$", "$1", "$.a", "$a.", "$a[", "$a['x]", "$a['x'", "$a[x]", "$a[-1]", "$a['b']c"] {
             assert!(Accessor::parse(bad).is_err(), "{bad}");
@@ -267,6 +296,69 @@ mod tests {
         for cut in (0..=whole.len()).filter(|&cut| whole.is_char_boundary(cut)) {
             let _ = Accessor::parse(&whole[..cut]);
             let _ = Template::parse(&whole[..cut]);
+        }
+    }
+
+    /// A map of maps and arrays with few keys, so that paths often lead somewhere.
+    fn tree() -> impl Strategy<Value = Tree> {
+        let leaf = prop_oneof![
+            Just(Tree::Null),
+            any::<u8>().prop_map(Tree::from),
+            "[a-c\"é]{0,2}".prop_map(Tree::from)
+        ];
+        let inner = leaf.prop_recursive(4, 24, 3, |inner| {
+            let map = prop::collection::btree_map("[abc]", inner.clone(), 0..3);
+            prop_oneof![
+                prop::collection::vec(inner, 0..3).prop_map(Tree::from),
+                map.prop_map(|m| m.into_iter().collect())
+            ]
+        });
+        prop::collection::btree_map("[abc]", inner, 1..4).prop_map(|m| m.into_iter().collect())
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![3 => "[abc]".prop_map(|k| Step::Key(k.into_bytes().into())), 1 => (0..3usize).prop_map(Step::Index)]
+    }
+
+    /// What a path leads to, step by step.
+    fn naive<'t>(tree: &'t Tree, key: &str, steps: &[Step]) -> Option<&'t Tree> {
+        let top = tree.get(key)?;
+        if !(top.is_array() || top.is_object()) {
+            return Some(top);
+        }
+        steps.iter().try_fold(top, |at, step| match step {
+            Step::Key(key) => at.get(std::str::from_utf8(key).expect("ASCII")),
+            Step::Index(index) => at.get(index),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_naive_walk(tree in tree(), key in "[abc]", steps in prop::collection::vec(step(), 0..4)) {
+            let path: String = steps.iter().map(|step| match step {
+                Step::Key(key) => format!("['{}']", String::from_utf8_lossy(key)),
+                Step::Index(index) => format!("[{index}]"),
+            }).collect();
+            let (arena, text) = (Bump::new(), tree.to_string());
+            let mut fields = Fields::new_in(&arena);
+            json::parse_object(text.as_bytes(), &arena, &mut json::Scratch::default(), &mut fields).expect("valid");
+            let got = Accessor::parse(&format!("${key}{path}")).expect("valid").get(&fields, &arena).map(|value| {
+                let mut out = Vec::new();
+                json::write_value(&mut out, &value, Escape::Unicode);
+                serde_json::from_slice::<Tree>(&out).expect("valid")
+            });
+            prop_assert_eq!(got.as_ref(), naive(&tree, &key, &steps));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[$a\\['\"0-9.\\]TAG é]{0,16}") {
+            let (arena, mut out) = (Bump::new(), Vec::new());
+            if let Ok(accessor) = Accessor::parse(&text) {
+                accessor.get(&[field("a", Value::Null)], &arena);
+            }
+            if let Ok(template) = Template::parse(&text) {
+                template.render(b"a.b", &[], &[], &arena, &mut out);
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ enum Part {
     /// `$TAG`.
     Tag,
     /// `$TAG[n]`: the n-th part of the tag between dots, from 0.
-    PartOfTag(usize),
+    TagIndex(usize),
     /// `$0` to `$9`: a capture of the pattern that matched.
     Capture(usize),
     /// `$key['sub']`.
@@ -62,7 +62,7 @@ impl Template {
             complete &= match part {
                 Part::Text(text) => append(out, Some(text)),
                 Part::Tag => append(out, Some(tag)),
-                Part::PartOfTag(index) => append(out, tag.split(|&b| b == b'.').nth(*index)),
+                Part::TagIndex(index) => append(out, tag.split(|&b| b == b'.').nth(*index)),
                 Part::Capture(index) => append(out, captures.get(*index).copied().flatten()),
                 Part::Value(accessor) => {
                     accessor.get(fields, arena).is_some_and(|value| append_value(out, &value))
@@ -135,7 +135,7 @@ fn tag(behind: &str) -> Result<(Part, &str), Malformed> {
     const RULE: Malformed = Malformed("`$TAG[n]` takes a number between its brackets");
     let Some(inner) = behind.strip_prefix('[') else { return Ok((Part::Tag, behind)) };
     let (digits, rest) = inner.split_once(']').ok_or(RULE)?;
-    Ok((Part::PartOfTag(digits.trim().parse().map_err(|_| RULE)?), rest))
+    Ok((Part::TagIndex(digits.trim().parse().map_err(|_| RULE)?), rest))
 }
 
 /// Appends what is there, and says whether it was.

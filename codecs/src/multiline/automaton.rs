@@ -4,9 +4,10 @@
 //! expressions that automata cannot run). Only whether an expression matches counts here, not where; what cannot
 //! change that (a trailing `.*`) is cut off before compiling.
 
+use crate::regex::Regex;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::{start, syntax};
+use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind, PatternID, meta};
 use regex_syntax::hir::{Hir, HirKind, Look, Repetition};
 
@@ -23,33 +24,22 @@ pub(super) struct Expression {
 #[derive(Debug)]
 enum Engine {
     Automaton(meta::Regex),
-    /// Look-around and back-references; on text only.
-    Backtracking(Box<fancy_regex::Regex>),
+    /// Look-around and back-references.
+    Backtracking(Box<Regex>),
 }
 
 impl Expression {
     /// Compiles; the error says why not, in lower case.
     pub(super) fn new(pattern: &str) -> Result<Expression, String> {
-        let (body, flags) = body_and_flags(pattern);
-        match parse(body, flags) {
-            Some(hir) => {
-                let hir = without_tail(hir);
-                let engine = meta::Builder::new()
-                    .configure(meta::Config::new().utf8_empty(false))
-                    .build_from_hir(&hir)
-                    .map_err(|e| format!("`{pattern}` is too large: {e}"))?;
-                Ok(Expression { hir: Some(hir), engine: Engine::Automaton(engine) })
-            }
-            None => {
-                let mut options = String::from("(?m");
-                options.extend(flags.ignore_case.then_some('i'));
-                options.extend(flags.dot_all.then_some('s'));
-                options.extend(flags.extended.then_some('x'));
-                let engine = fancy_regex::Regex::new(&format!("{options}){body}"))
-                    .map_err(|e| format!("`{pattern}` does not compile: {e}"))?;
-                Ok(Expression { hir: None, engine: Engine::Backtracking(Box::new(engine)) })
-            }
-        }
+        let regex = Regex::new(pattern).map_err(|e| format!("`{pattern}` does not compile: {e}"))?;
+        let Some(hir) = regex.hir().map(|hir| without_tail(hir.clone())) else {
+            return Ok(Expression { hir: None, engine: Engine::Backtracking(Box::new(regex)) });
+        };
+        let engine = meta::Builder::new()
+            .configure(meta::Config::new().utf8_empty(false))
+            .build_from_hir(&hir)
+            .map_err(|e| format!("`{pattern}` is too large: {e}"))?;
+        Ok(Expression { hir: Some(hir), engine: Engine::Automaton(engine) })
     }
 
     /// Whether it matches anywhere in `text`.
@@ -60,7 +50,8 @@ impl Expression {
                 regex.find(text).is_some_and(|found| found.start() < text.len())
             }
             Engine::Automaton(regex) => regex.is_match(text),
-            Engine::Backtracking(regex) => regex.is_match(text).unwrap_or(false),
+            // Matching alone leaves nothing in the memory that it is given.
+            Engine::Backtracking(regex) => regex.is_match(text, &mut crate::regex::Scratch::default()),
         }
     }
 
@@ -170,46 +161,6 @@ fn first_anchored(dfa: &dense::DFA<Vec<u32>>, text: &[u8]) -> Option<usize> {
         take(state);
     }
     best.map(|b| b.as_usize())
-}
-
-/// The options behind `/…/`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flags {
-    ignore_case: bool,
-    dot_all: bool,
-    extended: bool,
-}
-
-/// `/body/flags` to its parts. An unknown flag makes the whole a bare pattern, as in Fluent Bit.
-fn body_and_flags(pattern: &str) -> (&str, Flags) {
-    let Some(inner) = pattern.strip_prefix('/') else { return (pattern, Flags::default()) };
-    let Some(end) = inner.rfind('/') else { return (pattern, Flags::default()) };
-    let mut flags = Flags::default();
-    for flag in inner[end + 1..].chars() {
-        match flag {
-            'i' => flags.ignore_case = true,
-            'm' => flags.dot_all = true,
-            'x' => flags.extended = true,
-            'o' => {}
-            _ => return (pattern, Flags::default()),
-        }
-    }
-    (&inner[..end], flags)
-}
-
-/// Parses Ruby's syntax as far as it is ours too; classes are ASCII, as they are there.
-fn parse(body: &str, flags: Flags) -> Option<Hir> {
-    let syntax = |unicode| {
-        syntax::Config::new()
-            .unicode(unicode)
-            .utf8(false)
-            .multi_line(true)
-            .case_insensitive(flags.ignore_case)
-            .dot_matches_new_line(flags.dot_all)
-            .ignore_whitespace(flags.extended)
-    };
-    // Characters beyond ASCII in a class need Unicode.
-    syntax::parse_with(body, &syntax(false)).or_else(|_| syntax::parse_with(body, &syntax(true))).ok()
 }
 
 /// Cuts off what cannot change whether there is a match: groups' names, and a tail that may be empty.

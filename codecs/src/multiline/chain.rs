@@ -23,6 +23,8 @@ pub struct Chain {
     links: Vec<Link>,
     limit: usize,
     flush_ms: u64,
+    /// Number of the built-in `cri`, where it joins `log`.
+    cri: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,10 @@ impl Chain {
             let key = key_content.map(|k| k.as_bytes().into()).or_else(|| parser.key_content.clone());
             Link { parser, key }
         };
-        Ok(Chain { links: parsers.into_iter().map(link).collect(), limit: BUFFER_LIMIT_BYTES, flush_ms })
+        let links: Vec<Link> = parsers.into_iter().map(link).collect();
+        let is_cri = |l: &Link| matches!(l.parser.format, Format::Cri) && l.key.as_deref() == Some(b"log");
+        let cri = links.iter().position(is_cri);
+        Ok(Chain { links, limit: BUFFER_LIMIT_BYTES, flush_ms, cri })
     }
 
     /// The same with another limit for the bytes of content that a group may hold (`multiline_buffer_limit`);
@@ -89,6 +94,7 @@ impl Chain {
         scratch: &mut Scratch,
         emit: &mut dyn FnMut(Record<'a>),
     ) {
+        let Some(line) = self.usual_cri(state, line, arena, emit) else { return };
         let mut job = Job { now, mark, arena, scratch, emit };
         if !self.first_that(state, |i, state| self.try_text(i, state, line, &mut job)) {
             self.flush(state, arena, job.emit);
@@ -126,6 +132,30 @@ impl Chain {
             let key = link.key.as_deref();
             instance.flush(&mut Out { arena, key, limit: self.limit, cut: &mut state.cut, emit });
         }
+    }
+
+    /// The short way of nearly every line of a container: whole, like the one before it, with nothing waiting.
+    /// Gives back the line when it is of another kind.
+    #[inline]
+    fn usual_cri<'a>(
+        &self,
+        state: &mut State,
+        line: &'a [u8],
+        arena: &'a Bump,
+        emit: &mut dyn FnMut(Record<'a>),
+    ) -> Option<&'a [u8]> {
+        if state.last.is_none() || state.last != self.cri {
+            return Some(line);
+        }
+        let Some(parts) = cri::split_usual(line) else { return Some(line) };
+        let Some(time) = instant::read_usual(parts.time, &state.minute) else { return Some(line) };
+        let waits = state.last.and_then(|i| state.instances.get(i)).is_none_or(Instance::holds);
+        if parts.partial || waits || !state.seen.contains(&parts.stream) {
+            return Some(line);
+        }
+        let text = Text::plain(parts.time);
+        emit(Record { time, fields: cri_fields(text, &parts, arena) });
+        None
     }
 
     /// Tries the parser that took the last line, then the others in order.
@@ -218,14 +248,7 @@ impl Chain {
         // A time that cannot be read is not lost with its record, as it is in Fluent Bit.
         let time = instant.map_or(job.now, |i| i.time);
         let time_text = Text { bytes: parts.time, plain: instant.is_some_and(|i| i.plain) };
-        let kind: &'static [u8] = if parts.partial { b"P" } else { b"F" };
-        let mut fields = Fields::with_capacity_in(6, job.arena);
-        fields.extend_from_slice(&[
-            Field::new(Text::plain(b"time"), Value::Text(time_text)),
-            Field::new(Text::plain(b"stream"), Value::Text(Text::plain(parts.stream))),
-            Field::new(Text::plain(b"_p"), Value::Text(Text::plain(kind))),
-            Field::new(Text::plain(b"log"), Value::text(parts.log)),
-        ]);
+        let fields = cri_fields(time_text, &parts, job.arena);
         if !parts.partial && !state.instances[i].holds() {
             if !state.seen.contains(&parts.stream) {
                 self.see(i, state, parts.stream, job);
@@ -237,7 +260,7 @@ impl Chain {
             fields: Some(fields),
             at: 3,
             content: parts.log,
-            pattern: Some(kind),
+            pattern: Some(parts.kind()),
             time,
             mark: job.mark,
         };
@@ -247,8 +270,13 @@ impl Chain {
     /// Gives a stream its place among those that are flushed together, which is that of its first line.
     #[cold]
     fn see(&self, i: usize, state: &mut State, stream: &'static [u8], job: &mut Job<'_, '_>) {
-        let mut out =
-            Out { arena: job.arena, key: Some(b"log"), limit: self.limit, cut: &mut state.cut, emit: job.emit };
+        let mut out = Out {
+            arena: job.arena,
+            key: Some(b"log"),
+            limit: self.limit,
+            cut: &mut state.cut,
+            emit: job.emit,
+        };
         state.instances[i].group(stream, &mut out);
         let slot = usize::from(stream == b"stderr");
         state.seen[slot] = stream;
@@ -301,12 +329,28 @@ impl Chain {
         match &link.parser.kind {
             Kind::Rules(rules) => return group.take_by(rules, line, &mut out),
             // Shorter text is lost in Fluent Bit; it surely does not end with `text`.
-            Kind::EndsWith { text, .. } if line.fields.is_some() && subject.len() < text.len() => return false,
+            Kind::EndsWith { text, .. } if line.fields.is_some() && subject.len() < text.len() => {
+                return false;
+            }
             Kind::EndsWith { text, negate } => group.take(line, subject.ends_with(text) != *negate, &mut out),
             Kind::Equal { text, negate } => group.take(line, (subject == &**text) != *negate, &mut out),
         }
         true
     }
+}
+
+/// The fields of a CRI line, in the order of the built-in expression.
+#[inline]
+fn cri_fields<'a>(time: Text<'a>, parts: &cri::Parts<'a>, arena: &'a Bump) -> Fields<'a> {
+    // Two more for what inputs and filters add (a path, `kubernetes`).
+    let mut fields = Fields::with_capacity_in(6, arena);
+    fields.extend_from_slice_copy(&[
+        Field::new(Text::plain(b"time"), Value::Text(time)),
+        Field::new(Text::plain(b"stream"), Value::Text(Text::plain(parts.stream))),
+        Field::new(Text::plain(b"_p"), Value::Text(Text::plain(parts.kind()))),
+        Field::new(Text::plain(b"log"), Value::text(parts.log)),
+    ]);
+    fields
 }
 
 /// The first field of this name whose value is text.

@@ -3,6 +3,8 @@
 //! Owns: where the four parts of a line stand, as the built-in expression
 //! `^(?<time>.+?) (?<stream>stdout|stderr) (?<_p>F|P) (?<log>.*)$` finds them. Never: allocates.
 
+use super::instant::USUAL_LEN;
+
 /// A line, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Parts<'a> {
@@ -14,6 +16,14 @@ pub(super) struct Parts<'a> {
     pub(super) partial: bool,
     /// What the container wrote.
     pub(super) log: &'a [u8],
+}
+
+impl Parts<'_> {
+    /// `P` or `F`.
+    #[inline]
+    pub(super) fn kind(&self) -> &'static [u8] {
+        if self.partial { b"P" } else { b"F" }
+    }
 }
 
 /// Takes a line apart; `None` when it is no CRI line. Text with line feeds in it is searched line by line.
@@ -39,6 +49,19 @@ pub(super) fn split_line(line: &[u8]) -> Option<Parts<'_>> {
         }
         from = space + 1;
     }
+}
+
+/// Takes apart a line whose time is of the usual length, without a search; `None` says nothing about other lines.
+/// The time is not looked at: where it has spaces in it, an earlier place might fit as well.
+#[inline]
+pub(super) fn split_usual(line: &[u8]) -> Option<Parts<'_>> {
+    let (time, tail) = line.split_first_chunk::<USUAL_LEN>()?;
+    let (head, log) = tail.split_first_chunk::<10>()?;
+    if head[0] != b' ' || time[USUAL_LEN - 1] != b'Z' {
+        return None;
+    }
+    let (stream, partial) = kind(head.last_chunk::<9>()?)?;
+    Some(Parts { time, stream, partial, log })
 }
 
 /// `stdout F `, `stdout P `, `stderr F ` or `stderr P `.

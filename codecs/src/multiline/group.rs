@@ -51,7 +51,9 @@ impl<'a> Out<'a, '_> {
         }
         let content = match self.key {
             None if text.last() != Some(&b'\n') => {
-                self.arena.alloc_slice_fill_with(text.len() + 1, |i| text.get(i).copied().unwrap_or(b'\n'))
+                let copy = self.arena.alloc_slice_fill_copy(text.len() + 1, b'\n');
+                copy[..text.len()].copy_from_slice(text);
+                copy
             }
             _ => text,
         };

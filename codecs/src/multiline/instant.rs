@@ -9,7 +9,7 @@ use crate::record::Timestamp;
 const MINUTE_LEN: usize = 16;
 
 /// Length of `YYYY-MM-DDTHH:MM:SS.nnnnnnnnnZ`, what containerd and CRI-O write nearly always.
-const USUAL_LEN: usize = 30;
+pub(super) const USUAL_LEN: usize = 30;
 
 /// The minute read last: most lines of a log share it with the line before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,14 +25,22 @@ pub(super) struct Instant {
     pub(super) plain: bool,
 }
 
+/// Reads a time of the usual form in the minute read last; `None` says nothing about other times.
+#[inline]
+pub(super) fn read_usual(text: &[u8], minute: &Minute) -> Option<Timestamp> {
+    let (head, tail) = text.split_first_chunk::<MINUTE_LEN>()?;
+    if u128::from_ne_bytes(*head) != u128::from_ne_bytes(minute.text) {
+        return None;
+    }
+    let (secs, nanos) = usual_tail(tail)?;
+    Some(Timestamp { secs: minute.secs + secs, nanos })
+}
+
 /// Reads a time; `zone` says whether an offset (`+02:00`) counts, else the text is taken as UTC.
 /// `None` when it does not even begin with a year.
 pub(super) fn read(text: &[u8], zone: bool, minute: &mut Minute) -> Option<Instant> {
-    if text.len() == USUAL_LEN
-        && text[..MINUTE_LEN] == minute.text
-        && let Some((secs, nanos)) = usual_tail(&text[MINUTE_LEN..])
-    {
-        return Some(Instant { time: Timestamp { secs: minute.secs + secs, nanos }, plain: true });
+    if let Some(time) = read_usual(text, minute) {
+        return Some(Instant { time, plain: true });
     }
     let time = lenient(text, zone)?;
     let plain = text.len() == USUAL_LEN && is_minute(text) && usual_tail(&text[MINUTE_LEN..]).is_some();
@@ -48,6 +56,7 @@ pub(super) fn read(text: &[u8], zone: bool, minute: &mut Minute) -> Option<Insta
 }
 
 /// `:SS.nnnnnnnnnZ` (14 bytes) to seconds and nanoseconds.
+#[inline]
 fn usual_tail(tail: &[u8]) -> Option<(i64, u32)> {
     let tail: &[u8; 14] = tail.try_into().ok()?;
     if tail[0] != b':' || tail[3] != b'.' || tail[13] != b'Z' {

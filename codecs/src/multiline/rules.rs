@@ -35,7 +35,8 @@ struct Rule {
     expression: Expression,
     /// The record is whole with this line: what may follow is a start, or nothing.
     ends: bool,
-    next: Matching,
+    /// Number in [`Rules::after`] of those that may follow.
+    next: usize,
 }
 
 /// Rules that are tried together.
@@ -50,6 +51,8 @@ struct Matching {
 pub(super) struct Rules {
     list: Vec<Rule>,
     start: Matching,
+    /// Per state: the rules that go on from it, but for those that start.
+    after: Vec<Matching>,
 }
 
 impl Rules {
@@ -77,26 +80,32 @@ impl Rules {
             Matching { rules: rules.into_iter().map(|i| i as RuleId).collect(), set }
         };
         let start = matching(&Source::starts);
-        let nexts: Vec<Matching> = sources
-            .iter()
-            .map(|source| {
-                matching(&|next: &Source| {
-                    !next.starts() && source.to.as_ref().is_some_and(|to| next.from.contains(to))
-                })
-            })
-            .collect();
-        let list = sources
-            .iter()
-            .zip(expressions)
-            .zip(nexts)
-            .map(|((source, expression), next)| Rule { expression, ends: ends(source, sources), next })
-            .collect();
-        Ok(Rules { list, start })
+        // Rules that lead to the same state are followed by the same rules.
+        let mut states: Vec<&Option<String>> = Vec::new();
+        let mut after = Vec::new();
+        let mut list = Vec::new();
+        for source in sources {
+            let next = states.iter().position(|s| **s == source.to).unwrap_or_else(|| {
+                states.push(&source.to);
+                let follows =
+                    |r: &Source| !r.starts() && source.to.as_ref().is_some_and(|to| r.from.contains(to));
+                after.push(matching(&follows));
+                states.len() - 1
+            });
+            list.push((ends(source, sources), next));
+        }
+        let list = list.into_iter().zip(expressions).map(|((ends, next), expression)| Rule {
+            expression,
+            ends,
+            next,
+        });
+        Ok(Rules { list: list.collect(), start, after })
     }
 
     /// The rule by which `text` goes on after `rule`.
     pub(super) fn next(&self, rule: RuleId, text: &[u8]) -> Option<RuleId> {
-        self.first(&self.list.get(usize::from(rule))?.next, text)
+        let rule = self.list.get(usize::from(rule))?;
+        self.first(self.after.get(rule.next)?, text)
     }
 
     /// The rule by which `text` begins a record.

@@ -144,6 +144,14 @@ impl Regex {
         Ok(Regex { names: tree.names, plain, literals, engine: Engine::Automata(Box::new(automata)) })
     }
 
+    /// The pattern as automata take it, for compiling several into one; `None` when it cannot do without backtracking.
+    pub(crate) fn hir(&self) -> Option<&regex_syntax::hir::Hir> {
+        match &self.engine {
+            Engine::Automata(automata) => Some(&automata.hir),
+            Engine::Backtracking(..) => None,
+        }
+    }
+
     /// Whether the pattern matches anywhere in `text`.
     pub fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
         let _ = scratch;

@@ -126,14 +126,14 @@ fn rule(kind: Kind, entry: &Entry, owner: &str, diagnostics: &mut Diagnostics) -
 }
 
 impl Rule {
-    fn fits<'a>(&self, record: &Record<'a>, context: &FilterContext<'a, '_>) -> bool {
+    fn fits<'a>(&self, record: &Record<'a>, context: &mut FilterContext<'a, '_>) -> bool {
         let value = self.key.get(&record.fields, context.arena);
-        value.and_then(|v| v.as_text()).is_some_and(|text| self.pattern.is_match(text))
+        value.and_then(|v| v.as_text()).is_some_and(|text| self.pattern.is_match(text, context.parsing))
     }
 }
 
 impl Rules {
-    fn keeps<'a>(&self, record: &Record<'a>, context: &FilterContext<'a, '_>) -> bool {
+    fn keeps<'a>(&self, record: &Record<'a>, context: &mut FilterContext<'a, '_>) -> bool {
         let kind = match self.rules.first() {
             Some(rule) => rule.kind,
             None => return true,
@@ -148,7 +148,7 @@ impl Rules {
 
     /// The first `Regex` decides either way; an `Exclude` before it can only drop. What stands behind the first `Regex`
     /// is never looked at, as in Fluent Bit.
-    fn keeps_legacy<'a>(&self, record: &Record<'a>, context: &FilterContext<'a, '_>) -> bool {
+    fn keeps_legacy<'a>(&self, record: &Record<'a>, context: &mut FilterContext<'a, '_>) -> bool {
         for rule in &self.rules {
             match (rule.kind, rule.fits(record, context)) {
                 (Kind::Keep, fits) => return fits,

@@ -9,6 +9,7 @@ use super::words::{self, Quotes};
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::conf::values::Text;
 use codecs::conf::{Diagnostics, Entry, OptionSpec, Section};
+use codecs::parsers::Scratch;
 use codecs::record::{Field, Fields, Record, Value};
 use std::sync::Arc;
 
@@ -95,12 +96,10 @@ impl Plugin for Modify {
             let words = words::split(&entry.value, 3, Quotes::Either);
             let result = match words.as_deref() {
                 None => Err("a quote is closed by the same quote".to_owned()),
-                Some(words) if entry.key.eq_ignore_ascii_case("Condition") => {
-                    condition(words).map(|c| {
-                        c.warn(entry, context.name, diagnostics);
-                        conditions.push(c);
-                    })
-                }
+                Some(words) if entry.key.eq_ignore_ascii_case("Condition") => condition(words).map(|c| {
+                    c.warn(entry, context.name, diagnostics);
+                    conditions.push(c);
+                }),
                 Some(words) => rule(&entry.key, words).map(|r| rules.push(r)),
             };
             if let Err(help) = result {
@@ -162,9 +161,9 @@ fn rule(option: &str, words: &[String]) -> Result<Rule, String> {
 
 impl Filter for Rules {
     fn apply<'a>(&'a self, record: &mut Record<'a>, context: &mut FilterContext<'a, '_>) -> Outcome<'a> {
-        if self.conditions.iter().all(|condition| condition.holds(&record.fields, context.arena)) {
+        if self.conditions.iter().all(|condition| condition.holds(&record.fields, context)) {
             for rule in &self.rules {
-                rule.apply(&mut record.fields);
+                rule.apply(&mut record.fields, context.parsing);
             }
         }
         Outcome::Keep
@@ -172,7 +171,7 @@ impl Filter for Rules {
 }
 
 impl Rule {
-    fn apply<'a>(&'a self, fields: &mut Fields<'a>) {
+    fn apply<'a>(&'a self, fields: &mut Fields<'a>, scratch: &mut Scratch) {
         match self {
             Rule::Set(key, value) => {
                 fields.retain(|f| !is(f, key));
@@ -183,7 +182,7 @@ impl Rule {
             }
             Rule::Remove(key) => fields.retain(|f| !is(f, key)),
             Rule::RemoveWildcard(beginning) => fields.retain(|f| !begins(f, beginning)),
-            Rule::RemoveRegex(pattern) => fields.retain(|f| !pattern.is_match(f.key.bytes)),
+            Rule::RemoveRegex(pattern) => fields.retain(|f| !pattern.is_match(f.key.bytes, scratch)),
             // A stable sort moves one group and keeps the order inside both.
             Rule::MoveToStart(beginning) => fields.sort_by_key(|f| !begins(f, beginning)),
             Rule::MoveToEnd(beginning) => fields.sort_by_key(|f| begins(f, beginning)),

@@ -1,9 +1,10 @@
 //! Conditions of `modify`: when its rules are applied.
 
+use super::FilterContext;
 use super::pattern::Pattern;
-use codecs::Bump;
 use codecs::accessor::Accessor;
 use codecs::conf::{Diagnostics, Entry};
+use codecs::parsers::Scratch;
 use codecs::record::{Field, Value};
 
 /// What must hold of a record.
@@ -67,43 +68,40 @@ impl Condition {
         if let Test::Exists(key) | Test::ValueEquals(key, _) | Test::ValueMatches(key, _) = &self.test
             && key.ends_in_array()
         {
-            let message = format!("{owner}: a condition never finds an element of an array, as in Fluent Bit");
+            let message =
+                format!("{owner}: a condition never finds an element of an array, as in Fluent Bit");
             diagnostics.warning(&entry.value_span, message);
         }
     }
 
     /// Whether it holds of the record with these fields.
-    pub(super) fn holds<'a>(&self, fields: &[Field<'a>], arena: &'a Bump) -> bool {
+    pub(super) fn holds<'a>(&self, fields: &[Field<'a>], context: &mut FilterContext<'a, '_>) -> bool {
+        let scratch = &mut *context.parsing;
         let found = match &self.test {
-            Test::Exists(key) => find(key, fields, arena).is_some(),
-            Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes)),
-            Test::ValueEquals(key, wanted) => match find(key, fields, arena) {
+            Test::Exists(key) => key.get_keyed(fields, context.arena).is_some(),
+            Test::AnyKey(pattern) => fields.iter().any(|f| pattern.is_match(f.key.bytes, scratch)),
+            Test::ValueEquals(key, wanted) => match key.get_keyed(fields, context.arena) {
                 Some(value) => value.as_text() == Some(wanted),
                 None => return false,
             },
-            Test::ValueMatches(key, pattern) => match find(key, fields, arena) {
-                Some(value) => fits(&value, pattern),
+            Test::ValueMatches(key, pattern) => match key.get_keyed(fields, context.arena) {
+                Some(value) => fits(&value, pattern, scratch),
                 None => return false,
             },
             Test::Values(keys, values) => {
-                fields.iter().filter(|f| keys.is_match(f.key.bytes)).all(|f| fits(&f.value, values))
+                fields.iter().all(|f| !keys.is_match(f.key.bytes, scratch) || fits(&f.value, values, scratch))
             }
         };
         found != self.not
     }
 }
 
-/// The value of the key. Elements of arrays are not found, as in Fluent Bit: they have no key of their own there.
-fn find<'a>(key: &Accessor, fields: &[Field<'a>], arena: &'a Bump) -> Option<Value<'a>> {
-    if key.ends_in_array() { None } else { key.get(fields, arena) }
-}
-
 /// Strings fit as they are, booleans as `true` and `false`, nothing else does.
-fn fits(value: &Value<'_>, pattern: &Pattern) -> bool {
+fn fits(value: &Value<'_>, pattern: &Pattern, scratch: &mut Scratch) -> bool {
     match value {
-        Value::Text(text) => pattern.is_match(text.bytes),
-        Value::Bool(true) => pattern.is_match(b"true"),
-        Value::Bool(false) => pattern.is_match(b"false"),
+        Value::Text(text) => pattern.is_match(text.bytes, scratch),
+        Value::Bool(true) => pattern.is_match(b"true", scratch),
+        Value::Bool(false) => pattern.is_match(b"false", scratch),
         _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Patterns of filters: a compiled regular expression and its text.
 
+use codecs::parsers::Scratch;
 use regex_automata::meta;
 
 /// A pattern as filters use it.
@@ -21,12 +22,18 @@ impl Pattern {
     }
 
     /// True when it is found anywhere in `text`.
-    pub(super) fn is_match(&self, text: &[u8]) -> bool {
+    pub(super) fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
+        let _ = scratch;
         self.regex.is_match(text)
     }
 
     /// The first ten captures of the first match; 0 is the whole match.
-    pub(super) fn captures<'t>(&self, text: &'t [u8]) -> Option<[Option<&'t [u8]>; 10]> {
+    pub(super) fn captures<'t>(
+        &self,
+        text: &'t [u8],
+        scratch: &mut Scratch,
+    ) -> Option<[Option<&'t [u8]>; 10]> {
+        let _ = scratch;
         let mut captures = self.regex.create_captures();
         self.regex.captures(text, &mut captures);
         captures

@@ -103,7 +103,7 @@ impl Filter for Rules {
             let Some(text) = rule.key.get(&record.fields, context.arena).and_then(|v| v.as_text()) else {
                 continue;
             };
-            let Some(captures) = rule.pattern.captures(text) else { continue };
+            let Some(captures) = rule.pattern.captures(text, context.parsing) else { continue };
             context.text.clear();
             rule.tag.render(context.tag.as_bytes(), &record.fields, &captures, context.arena, context.text);
             let tag = String::from_utf8_lossy(context.text);

@@ -1,0 +1,686 @@
+//! The metrics: one table that every rendering walks.
+//!
+//! Owns: names, help texts, types, labels, and how each is read. Never: formats.
+//! Invariant: a name stands once per view; names that Fluent Bit 5.1.1 has mean here what they mean there.
+
+use crate::log::Level;
+use crate::metrics::{FilterMetrics, Histogram, InputMetrics, OutputMetrics};
+use crate::monitor::{Monitor, Watched};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The version of Fluent Bit whose answers these are.
+pub(super) const COMPATIBLE_VERSION: &str = "5.1.1";
+
+/// Files shown by path: those most behind. Bounds the answer with ten thousand files.
+const LAG_FILES_MAX: usize = 1000;
+
+/// When and where a question is answered.
+pub(super) struct Moment {
+    /// Wall-clock time.
+    pub(super) now: SystemTime,
+    /// How long the program runs.
+    pub(super) uptime: Duration,
+    /// For the label `hostname`.
+    pub(super) hostname: String,
+}
+
+impl Moment {
+    /// Now, here.
+    pub(super) fn here(monitor: &Monitor) -> Moment {
+        let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Moment { now: SystemTime::now(), uptime: monitor.started.elapsed(), hostname }
+    }
+
+    /// Time since the epoch.
+    pub(super) fn since_epoch(&self) -> Duration {
+        self.now.duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+/// Prometheus type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Which answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// `/api/v1/metrics/prometheus`.
+    V1,
+    /// `/api/v2/metrics` and `/api/v2/metrics/prometheus`.
+    V2,
+}
+
+/// One row of the table.
+pub(super) struct Metric {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    /// `None`: in both.
+    view: Option<View>,
+    /// Key in `/api/v1/metrics`, where it is shown there.
+    json: Option<&'static str>,
+    read: Read,
+}
+
+/// How a metric is read.
+enum Read {
+    /// One number, of the program.
+    Process(fn(&Monitor, &Moment) -> u64),
+    /// Any samples.
+    Samples(fn(&Monitor, &Moment, &mut Vec<Sample>)),
+    /// One number per input.
+    Input(fn(&InputMetrics) -> u64),
+    /// One number per input of the plugin tail.
+    Tail(fn(&InputMetrics) -> u64),
+    /// One number per filter.
+    Filter(fn(&FilterMetrics) -> u64),
+    /// One number per output.
+    Output(fn(&OutputMetrics) -> u64),
+}
+
+/// A metric with its values.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: Cow<'static, str>,
+    pub(super) help: &'static str,
+    pub(super) kind: Kind,
+    /// Belongs to instances (a label `name`), not to the program.
+    pub(super) instances: bool,
+    pub(super) samples: Vec<Sample>,
+}
+
+/// One value with its labels.
+#[derive(Debug)]
+pub(super) struct Sample {
+    pub(super) labels: Vec<(&'static str, String)>,
+    pub(super) value: Value,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub(super) enum Value {
+    Number(u64),
+    Histogram(Histogram),
+}
+
+impl Sample {
+    fn new(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
+        Sample { labels, value: Value::Number(value) }
+    }
+}
+
+impl Metric {
+    const fn counter(name: &'static str, help: &'static str, read: Read) -> Metric {
+        Metric { name, help, kind: Kind::Counter, view: None, json: None, read }
+    }
+
+    const fn gauge(name: &'static str, help: &'static str, read: Read) -> Metric {
+        Metric { kind: Kind::Gauge, ..Metric::counter(name, help, read) }
+    }
+
+    const fn json(self, key: &'static str) -> Metric {
+        Metric { json: Some(key), ..self }
+    }
+
+    const fn only(self, view: View) -> Metric {
+        Metric { view: Some(view), ..self }
+    }
+
+    fn instances(&self) -> bool {
+        !matches!(self.read, Read::Process(_) | Read::Samples(_)) || self.name.starts_with("ripsaw_")
+    }
+}
+
+fn of(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
+use Read::{Filter, Input, Output, Process, Samples, Tail};
+
+/// Every metric there is, in the order of the keys in Fluent Bit's `/api/v1/metrics`. What only outputs know of
+/// themselves ([`outputs::Counter`]) follows them.
+static METRICS: &[Metric] = &[
+    Metric::counter(
+        "fluentbit_uptime",
+        "Number of seconds that Fluent Bit has been running.",
+        Process(uptime),
+    )
+    .only(View::V1),
+    Metric::gauge(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        Process(start_time),
+    )
+    .only(View::V1),
+    Metric::gauge("fluentbit_build_info", "Build version information.", Samples(build_info_v1))
+        .only(View::V1),
+    Metric::counter(
+        "fluentbit_uptime",
+        "Number of seconds that Fluent Bit has been running.",
+        Samples(host_uptime),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_hot_reloaded_times",
+        "Collect the count of hot reloaded times.",
+        Samples(host_reloads),
+    )
+    .only(View::V2),
+    Metric::counter("fluentbit_logger_logs_total", "Total number of logs.", Samples(logs)).only(View::V2),
+    Metric::gauge(
+        "fluentbit_process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        Samples(host_start_time),
+    )
+    .only(View::V2),
+    Metric::gauge("fluentbit_build_info", "Build version information.", Samples(build_info_v2))
+        .only(View::V2),
+    Metric::gauge("ripsaw_build_info", "Version of ripsaw.", Samples(own_build_info)),
+    Metric::gauge(
+        "ripsaw_memory_used_bytes",
+        "Bytes of blocks, segments and queues in use, of the memory budget.",
+        Process(|m, _| m.budget.used() as u64),
+    ),
+    Metric::gauge(
+        "ripsaw_memory_limit_bytes",
+        "The memory budget in bytes.",
+        Process(|m, _| m.budget.limit() as u64),
+    ),
+    Metric::gauge(
+        "fluentbit_storage_chunks",
+        "Total number of chunks in the storage layer.",
+        Process(chunks),
+    )
+    .only(View::V2),
+    Metric::gauge("fluentbit_storage_mem_chunks", "Total number of memory chunks.", Process(chunks))
+        .only(View::V2),
+    Metric::gauge("fluentbit_storage_fs_chunks", "Total number of filesystem chunks.", Process(none))
+        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_storage_fs_chunks_up",
+        "Total number of filesystem chunks up in memory.",
+        Process(none),
+    )
+    .only(View::V2),
+    Metric::gauge(
+        "fluentbit_storage_fs_chunks_down",
+        "Total number of filesystem chunks down.",
+        Process(none),
+    )
+    .only(View::V2),
+    // Inputs.
+    Metric::counter("fluentbit_input_records_total", "Number of input records.", Input(|m| of(&m.records)))
+        .json("records"),
+    Metric::counter(
+        "fluentbit_input_bytes_total",
+        "Number of input bytes, as read.",
+        Input(|m| of(&m.bytes)),
+    )
+    .json("bytes"),
+    Metric::counter(
+        "fluentbit_input_files_opened_total",
+        "Number of opened files.",
+        Tail(|m| of(&m.files_opened)),
+    )
+    .json("files_opened"),
+    Metric::counter(
+        "fluentbit_input_files_closed_total",
+        "Number of closed files.",
+        Tail(|m| of(&m.files_closed)),
+    )
+    .json("files_closed"),
+    Metric::counter(
+        "fluentbit_input_files_rotated_total",
+        "Number of rotated files.",
+        Tail(|m| of(&m.files_rotated)),
+    )
+    .json("files_rotated"),
+    Metric::counter(
+        "fluentbit_input_multiline_truncated_total",
+        "Number of multiline records cut at the buffer limit.",
+        Tail(|m| of(&m.multiline_truncated)),
+    )
+    .json("multiline_truncated"),
+    Metric::counter(
+        "fluentbit_input_long_line_truncated_total",
+        "Number of lines cut at the buffer limit.",
+        Tail(|m| of(&m.long_lines_truncated)),
+    )
+    .json("long_line_truncated"),
+    Metric::counter(
+        "fluentbit_input_long_line_skipped_total",
+        "Number of lines skipped because they are longer than the buffer limit.",
+        Tail(|m| of(&m.long_lines_skipped)),
+    )
+    .json("long_line_skipped"),
+    Metric::gauge(
+        "fluentbit_input_ingestion_paused",
+        "Is the input paused or not?",
+        Input(|m| of(&m.paused)),
+    )
+    .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_overlimit",
+        "Is the input memory usage over its limit?",
+        Input(over_limit),
+    )
+    .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_memory_bytes",
+        "Memory bytes used by the chunks.",
+        Input(memory_used),
+    )
+    .only(View::V2),
+    Metric::gauge("fluentbit_input_storage_chunks", "Total number of chunks.", Input(|m| of(&m.jobs)))
+        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_chunks_up",
+        "Total number of chunks up in memory.",
+        Input(|m| of(&m.jobs)),
+    )
+    .only(View::V2),
+    Metric::gauge("fluentbit_input_storage_chunks_down", "Total number of chunks down.", Input(|_| 0))
+        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_chunks_busy",
+        "Total number of chunks in a busy state.",
+        Input(|m| of(&m.jobs)),
+    )
+    .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_chunks_busy_bytes",
+        "Total number of bytes used by chunks in a busy state.",
+        Input(memory_used),
+    )
+    .only(View::V2),
+    Metric::gauge(
+        "ripsaw_input_files_open",
+        "Number of files that are open for reading.",
+        Tail(|m| of(&m.files_open)),
+    ),
+    Metric::counter(
+        "ripsaw_input_read_errors_total",
+        "Number of files and directories that could not be opened or read.",
+        Tail(|m| of(&m.read_errors)),
+    ),
+    Metric::counter(
+        "ripsaw_input_bytes_lost_total",
+        "Number of bytes that a rotation or truncation destroyed before they were read.",
+        Tail(|m| of(&m.bytes_lost)),
+    ),
+    Metric::gauge(
+        "ripsaw_input_behind_bytes",
+        "Number of bytes that are written but not read, over all files.",
+        Tail(|m| of(&m.lag_bytes)),
+    ),
+    Metric::gauge(
+        "ripsaw_input_lag_bytes",
+        "Number of bytes that are written but not read, for each file that is behind.",
+        Samples(lag_bytes),
+    ),
+    Metric::gauge(
+        "ripsaw_input_lag_seconds",
+        "Seconds since a file that is behind was last read to its end.",
+        Samples(lag_seconds),
+    ),
+    // Filters.
+    Metric::counter(
+        "fluentbit_filter_drop_records_total",
+        "Number of records that the filter dropped.",
+        Filter(|m| of(&m.dropped)),
+    )
+    .json("drop_records"),
+    Metric::counter(
+        "fluentbit_filter_add_records_total",
+        "Number of records that the filter added.",
+        Filter(|m| of(&m.added)),
+    )
+    .json("add_records"),
+    Metric::counter(
+        "fluentbit_filter_records_total",
+        "Number of records that the filter saw.",
+        Filter(|m| of(&m.records)),
+    )
+    .json("records"),
+    Metric::counter(
+        "fluentbit_filter_bytes_total",
+        "Always 0: records have no size between filters.",
+        Filter(|_| 0),
+    )
+    .json("bytes"),
+    Metric::counter(
+        "fluentbit_filter_drop_bytes_total",
+        "Always 0: records have no size between filters.",
+        Filter(|_| 0),
+    )
+    .json("drop_bytes"),
+    // Outputs.
+    Metric::counter(
+        "fluentbit_output_proc_records_total",
+        "Number of processed output records.",
+        Output(|m| of(&m.proc_records)),
+    )
+    .json("proc_records"),
+    Metric::counter(
+        "fluentbit_output_proc_bytes_total",
+        "Number of processed output bytes, as sent.",
+        Output(|m| of(&m.proc_bytes)),
+    )
+    .json("proc_bytes"),
+    Metric::counter("fluentbit_output_errors_total", "Number of output errors.", Output(|m| of(&m.errors)))
+        .json("errors"),
+    Metric::counter(
+        "fluentbit_output_retries_total",
+        "Number of output retries.",
+        Output(|m| of(&m.retries)),
+    )
+    .json("retries"),
+    Metric::counter(
+        "fluentbit_output_retries_failed_total",
+        "Number of abandoned batches because the maximum number of re-tries was reached.",
+        Output(|m| of(&m.retries_failed)),
+    )
+    .json("retries_failed"),
+    Metric::counter(
+        "fluentbit_output_dropped_records_total",
+        "Number of dropped records.",
+        Output(|m| of(&m.dropped_records)),
+    )
+    .json("dropped_records"),
+    Metric::counter(
+        "fluentbit_output_retried_records_total",
+        "Number of retried records.",
+        Output(|m| of(&m.retried_records)),
+    )
+    .json("retried_records"),
+    Metric::counter(
+        "fluentbit_output_records_total",
+        "The same as fluentbit_output_proc_records_total.",
+        Output(|m| of(&m.proc_records)),
+    ),
+    Metric::counter(
+        "fluentbit_output_bytes_total",
+        "The same as fluentbit_output_proc_bytes_total.",
+        Output(|m| of(&m.proc_bytes)),
+    ),
+    Metric {
+        kind: Kind::Histogram,
+        ..Metric::gauge(
+            "fluentbit_output_latency_seconds",
+            "Seconds from a record's way into the queue to its delivery.",
+            Samples(latency),
+        )
+    }
+    .only(View::V2),
+    Metric::counter(
+        "ripsaw_output_dropped_records_total",
+        "Number of dropped records by cause.",
+        Samples(dropped_by_cause),
+    ),
+    Metric::gauge(
+        "ripsaw_output_queued_bytes",
+        "Number of encoded bytes that wait for delivery.",
+        Output(|m| of(&m.queued_bytes)),
+    ),
+    Metric::gauge(
+        "ripsaw_output_queued_records",
+        "Number of records that wait for delivery.",
+        Output(|m| of(&m.queued_records)),
+    ),
+    Metric::gauge(
+        "ripsaw_output_busy_chunks",
+        "Number of chunks that are being delivered or wait for their next attempt.",
+        Output(|m| of(&m.busy_chunks)),
+    ),
+    Metric::gauge(
+        "ripsaw_output_last_delivery_timestamp_seconds",
+        "When something was last delivered, since unix epoch in seconds; 0 before that.",
+        Output(|m| of(&m.last_delivery)),
+    ),
+];
+
+/// Every metric of a view with its values, in the order of the table.
+pub(super) fn families(monitor: &Monitor, moment: &Moment, view: View) -> Vec<Family> {
+    let shown = METRICS.iter().filter(|m| m.view.is_none_or(|v| v == view));
+    let common = shown.map(|metric| Family {
+        name: metric.name.into(),
+        help: metric.help,
+        kind: metric.kind,
+        instances: metric.instances(),
+        samples: samples(metric, monitor, moment),
+    });
+    // A metric without a sample says nothing.
+    common.filter(|f| !f.samples.is_empty()).chain(own_counters(monitor)).collect()
+}
+
+fn samples(metric: &Metric, monitor: &Monitor, moment: &Moment) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    match metric.read {
+        Process(read) => samples.push(Sample::new(Vec::new(), read(monitor, moment))),
+        Samples(read) => read(monitor, moment, &mut samples),
+        Input(_) | Tail(_) | Filter(_) | Output(_) => {
+            each_instance(metric, monitor, |name, value| samples.push(named(name, value)));
+        }
+    }
+    samples
+}
+
+/// Calls `found` with the name of each instance that has the metric, and its value.
+fn each_instance<'m>(metric: &Metric, monitor: &'m Monitor, mut found: impl FnMut(&'m str, u64)) {
+    match metric.read {
+        Input(read) => monitor.inputs.iter().for_each(|i| found(&i.name, read(&i.metrics))),
+        Tail(read) => tails(monitor).for_each(|i| found(&i.name, read(&i.metrics))),
+        Filter(read) => monitor.filters.iter().for_each(|f| found(&f.name, read(&f.metrics))),
+        Output(read) => monitor.outputs.iter().for_each(|o| found(&o.watched.name, read(&o.watched.metrics))),
+        Process(_) | Samples(_) => {}
+    }
+}
+
+/// What `/api/v1/metrics` shows: for `input`, `filter` and `output` the instances in their order, each with its keys.
+pub(super) type Sections<'m> = [(&'static str, Vec<Instance<'m>>); 3];
+
+/// An instance's name, and its keys with their values.
+type Instance<'m> = (&'m str, Vec<(&'static str, u64)>);
+
+/// The values of `/api/v1/metrics`.
+pub(super) fn sections(monitor: &Monitor) -> Sections<'_> {
+    let mut sections: Sections<'_> = [
+        ("input", monitor.inputs.iter().map(|i| (&*i.name, Vec::new())).collect()),
+        ("filter", monitor.filters.iter().map(|f| (&*f.name, Vec::new())).collect()),
+        ("output", monitor.outputs.iter().map(|o| (&*o.watched.name, Vec::new())).collect()),
+    ];
+    for metric in METRICS {
+        let Some(key) = metric.json else { continue };
+        let section = match metric.read {
+            Input(_) | Tail(_) => &mut sections[0].1,
+            Filter(_) => &mut sections[1].1,
+            _ => &mut sections[2].1,
+        };
+        each_instance(metric, monitor, |name, value| {
+            if let Some((_, values)) = section.iter_mut().find(|(n, _)| *n == name) {
+                values.push((key, value));
+            }
+        });
+    }
+    sections
+}
+
+fn tails(monitor: &Monitor) -> impl Iterator<Item = &Watched<InputMetrics>> {
+    monitor.inputs.iter().filter(|i| i.plugin == "tail")
+}
+
+fn named(name: &str, value: u64) -> Sample {
+    Sample::new(vec![("name", name.to_owned())], value)
+}
+
+fn none(_: &Monitor, _: &Moment) -> u64 {
+    0
+}
+
+fn uptime(_: &Monitor, moment: &Moment) -> u64 {
+    moment.uptime.as_secs()
+}
+
+fn start_time(monitor: &Monitor, _: &Moment) -> u64 {
+    monitor.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn chunks(monitor: &Monitor, _: &Moment) -> u64 {
+    monitor.inputs.iter().map(|i| of(&i.metrics.jobs)).sum()
+}
+
+/// Bytes that an input holds in memory.
+pub(super) fn memory_used(metrics: &InputMetrics) -> u64 {
+    metrics.memory.get().map_or(0, |b| b.used() as u64)
+}
+
+/// `Mem_Buf_Limit`; 0 where there is none.
+pub(super) fn memory_limit(metrics: &InputMetrics) -> u64 {
+    metrics.memory.get().map(|b| b.limit()).filter(|l| *l < usize::MAX / 2).map_or(0, |l| l as u64)
+}
+
+/// 1 when an input holds more than its limit.
+pub(super) fn over_limit(metrics: &InputMetrics) -> u64 {
+    u64::from(memory_limit(metrics) > 0 && memory_used(metrics) >= memory_limit(metrics))
+}
+
+fn hosted(moment: &Moment) -> Vec<(&'static str, String)> {
+    vec![("hostname", moment.hostname.clone())]
+}
+
+fn host_uptime(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(hosted(moment), uptime(monitor, moment)));
+}
+
+fn host_reloads(_: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(hosted(moment), 0));
+}
+
+fn host_start_time(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(hosted(moment), start_time(monitor, moment)));
+}
+
+fn logs(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    for (word, level) in [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ] {
+        samples.push(Sample::new(vec![("message_type", word.to_owned())], crate::log::written(level)));
+    }
+}
+
+fn build_info_v1(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(
+        vec![("version", COMPATIBLE_VERSION.to_owned()), ("edition", "Community".to_owned())],
+        1,
+    ));
+}
+
+/// Its value is the start time, as there.
+fn build_info_v2(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    let mut labels = hosted(moment);
+    labels.extend([("version", COMPATIBLE_VERSION.to_owned()), ("os", "linux".to_owned())]);
+    samples.push(Sample::new(labels, start_time(monitor, moment)));
+}
+
+fn own_build_info(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1));
+}
+
+fn lag_bytes(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, lag.bytes)));
+}
+
+fn lag_seconds(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    let now = moment.since_epoch().as_secs();
+    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, now.saturating_sub(lag.since))));
+}
+
+/// The files that are most behind, most first.
+fn each_lag(monitor: &Monitor, mut found: impl FnMut(Vec<(&'static str, String)>, crate::metrics::FileLag)) {
+    for tail in tails(monitor) {
+        let files = tail.metrics.files.lock().expect("lag lock");
+        let mut files: Vec<_> = files.iter().map(|(path, lag)| (path.clone(), *lag)).collect();
+        files.sort_by(|(a, x), (b, y)| y.bytes.cmp(&x.bytes).then_with(|| a.cmp(b)));
+        files.truncate(LAG_FILES_MAX);
+        files
+            .into_iter()
+            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path)], lag));
+    }
+}
+
+fn latency(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    for output in &monitor.outputs {
+        for (input, histogram) in output.watched.metrics.latency.by_input() {
+            let labels = vec![("input", input), ("output", output.watched.name.clone())];
+            samples.push(Sample { labels, value: Value::Histogram(histogram) });
+        }
+    }
+}
+
+fn dropped_by_cause(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
+    for output in &monitor.outputs {
+        for (cause, records) in output.watched.metrics.dropped_by_cause() {
+            samples.push(Sample::new(
+                vec![("name", output.watched.name.clone()), ("cause", cause.to_owned())],
+                records,
+            ));
+        }
+    }
+}
+
+/// What only outputs know of themselves, gathered by name.
+fn own_counters(monitor: &Monitor) -> impl Iterator<Item = Family> {
+    let mut families: BTreeMap<&'static str, Family> = BTreeMap::new();
+    for output in &monitor.outputs {
+        // A name of the table is not told twice: a scraper refuses the whole answer then.
+        let taken = |name: &str| METRICS.iter().any(|m| m.name.strip_prefix("ripsaw_output_") == Some(name));
+        for counter in output.output.counters().into_iter().filter(|c| !taken(c.name)) {
+            let mut labels = vec![("name", output.watched.name.clone())];
+            labels.extend(counter.labels);
+            let family = families.entry(counter.name).or_insert_with(|| Family {
+                name: format!("ripsaw_output_{}", counter.name).into(),
+                help: counter.help,
+                kind: if counter.name.ends_with("_total") { Kind::Counter } else { Kind::Gauge },
+                instances: true,
+                samples: Vec::new(),
+            });
+            family.samples.push(Sample::new(labels, counter.value));
+        }
+    }
+    families.into_values()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_once_per_view_and_follow_the_rules() {
+        for view in [View::V1, View::V2] {
+            let names: Vec<_> =
+                METRICS.iter().filter(|m| m.view.is_none_or(|v| v == view)).map(|m| m.name).collect();
+            for (at, name) in names.iter().enumerate() {
+                assert!(!names[..at].contains(name), "{name} stands twice");
+                assert!(
+                    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                    "{name}"
+                );
+            }
+        }
+        for metric in METRICS.iter().filter(|m| m.name.starts_with("ripsaw_")) {
+            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert!(!metric.help.is_empty() && metric.json.is_none());
+        }
+    }
+}
