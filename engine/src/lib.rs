@@ -9,7 +9,6 @@ pub mod decode;
 pub mod filters;
 pub mod health;
 pub mod http_server;
-pub mod http_server;
 pub mod inputs;
 pub mod io;
 pub mod job;

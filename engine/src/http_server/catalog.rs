@@ -603,7 +603,7 @@ fn lag_bytes(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
 
 fn lag_seconds(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
     let now = moment.since_epoch().as_secs();
-    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, now.saturating_sub(lag.since))));
+    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, now.saturating_sub(lag.since.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())))));
 }
 
 /// The files that are most behind, most first.
@@ -615,7 +615,7 @@ fn each_lag(monitor: &Monitor, mut found: impl FnMut(Vec<(&'static str, String)>
         files.truncate(LAG_FILES_MAX);
         files
             .into_iter()
-            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path)], lag));
+            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path.to_string())], lag));
     }
 }
 
