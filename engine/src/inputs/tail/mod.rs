@@ -111,6 +111,8 @@ struct Tail {
     /// What was complained about.
     told: HashSet<(PathBuf, &'static str)>,
     news: Arc<News>,
+    /// Chains of which something is on its way.
+    undelivered: HashSet<Id>,
     /// Rows of the `DB` that belong to an open file.
     claimed: HashSet<i64>,
     dirty_rows: Vec<Id>,
@@ -336,6 +338,7 @@ impl Tail {
             ignored: HashMap::new(),
             told: HashSet::new(),
             news: Arc::default(),
+            undelivered: HashSet::new(),
             claimed: HashSet::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
@@ -432,6 +435,10 @@ impl Tail {
             until = until.min(timers.measure);
         }
         until = self.write_rows_at.map_or(until, |at| until.min(at));
+        if !self.undelivered.is_empty() {
+            // Nobody rings for a delivery: offsets need not be written at once.
+            until = until.min(now + rows::WRITE_EVERY);
+        }
         // Events gather for a moment, so that busy files are read together.
         let gather = now < timers.events && admitted;
         if gather && !self.poll(false, timers.events.min(until)) {
