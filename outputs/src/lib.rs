@@ -10,6 +10,7 @@ pub mod cloudwatch_logs;
 pub mod fakes;
 pub mod file;
 pub mod formats;
+pub mod gelf;
 pub mod http;
 pub mod net;
 pub mod notice;

@@ -1,7 +1,10 @@
-//! Patterns of filters: a compiled regular expression.
+//! Patterns of filters: regular expressions with the worker's scratch space behind them.
 
 use codecs::parsers::Scratch;
 use codecs::regex::Regex;
+
+/// Captures that a template can name: `$0` to `$9`.
+const CAPTURES: usize = 10;
 
 /// A pattern as filters use it.
 #[derive(Debug)]
@@ -10,7 +13,7 @@ pub(super) struct Pattern(Regex);
 impl Pattern {
     /// Compiles it; the error says what is wrong.
     pub(super) fn new(text: &str) -> Result<Self, String> {
-        Regex::new(text).map(Pattern).map_err(|e| e.to_string())
+        Regex::new(text).map(Pattern).map_err(|e| e.message)
     }
 
     /// True when it is found anywhere in `text`.
@@ -18,14 +21,14 @@ impl Pattern {
         self.0.is_match(text, &mut scratch.regex)
     }
 
-    /// The first ten captures of the first match; 0 is the whole match.
-    pub(super) fn captures<'t>(&self, text: &'t [u8], scratch: &mut Scratch) -> Option<[Option<&'t [u8]>; 10]> {
+    /// The captures of the first match; 0 is the whole match.
+    pub(super) fn captures<'t>(&self, text: &'t [u8], scratch: &mut Scratch) -> Option<[Option<&'t [u8]>; CAPTURES]> {
         let found = self.0.captures(text, &mut scratch.regex);
         found.then(|| std::array::from_fn(|n| scratch.regex.group(n).and_then(|range| text.get(range))))
     }
 
-    /// Byte strings of which one must stand in every text that it fits, where that is known.
+    /// Byte strings of which one must stand in every text that it fits, where that is known; none is empty.
     pub(super) fn required_literals(&self) -> Option<Vec<Vec<u8>>> {
-        self.0.literals()
+        self.0.literals().filter(|literals| literals.iter().all(|l| !l.is_empty()))
     }
 }

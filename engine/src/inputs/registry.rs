@@ -1,9 +1,9 @@
 //! Every input there is, in documentation order.
 
-use super::Plugin;
+use super::{Plugin, dummy, stdin, tail};
 
 /// The inputs. Adding one is its file and one line here.
-pub static INPUTS: &[&dyn Plugin] = &[&super::tail::PLUGIN, &super::stdin::PLUGIN, &super::dummy::PLUGIN];
+pub static INPUTS: &[&dyn Plugin] = &[&tail::PLUGIN, &stdin::PLUGIN, &dummy::PLUGIN];
 
 /// The input of this name, in any case.
 pub fn find(name: &str) -> Option<&'static dyn Plugin> {

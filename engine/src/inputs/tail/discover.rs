@@ -11,6 +11,7 @@ use super::gzip::{Gzip, is_gzip};
 use super::read::undelivered;
 use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id, LastBytes, Slot};
 use super::watch::{Change, Event, Folder};
+use crate::job::Position;
 use crate::log;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
@@ -588,7 +589,7 @@ impl Tail {
 
     /// A new chain; `held` while a path would continue it.
     pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
-        let chain = Chain { source: None, tag, path, cursor: None, next: FIRST_NUMBER, started: 0, members: Vec::new(), held };
+        let chain = Chain { source: None, tag, path, cursor: None, next: FIRST_NUMBER, started: 0, end: Position::default(), members: Vec::new(), held };
         let id = self.chains.insert(chain);
         if self.database.is_some()
             && let Some(chain) = self.chains.get_mut(id)
@@ -616,9 +617,12 @@ impl Tail {
 
     fn close_chain_if_done(&mut self, id: Id) {
         if self.chains.get(id).is_some_and(|c| c.members.is_empty() && !c.held)
-            && let Some(Chain { source: Some(source), .. }) = self.chains.remove(id)
+            && let Some(chain) = self.chains.remove(id)
         {
-            self.engine.close(&source);
+            self.undelivered.remove(&id);
+            if let Some(source) = chain.source {
+                self.engine.close(&source);
+            }
         }
     }
 

@@ -26,8 +26,10 @@ use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
+use crate::decode::{LineDecoder, LineOptions};
+use codecs::conf::nearest;
+use codecs::multiline::Chain as Grouping;
 use super::{Configured, Context, Input, InputContext, Plugin};
-use crate::decode::{Decoder, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
@@ -109,6 +111,8 @@ struct Tail {
     /// What was complained about.
     told: HashSet<(PathBuf, &'static str)>,
     news: Arc<News>,
+    /// Chains of which something is on its way.
+    undelivered: HashSet<Id>,
     /// Rows of the `DB` that belong to an open file.
     claimed: HashSet<i64>,
     dirty_rows: Vec<Id>,
@@ -158,63 +162,75 @@ impl Plugin for Tailing {
     }
 }
 
-/// How lines become records; reports what is wrong.
+/// How lines become records.
 fn decoder(
     options: &Options,
     section: &Section,
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Arc<dyn Decoder>> {
-    let owner = context.name;
-    let mut good = true;
-    for (on, key) in [(options.docker_mode.0, "Docker_Mode"), (options.multiline.0, "Multiline")] {
+) -> Option<Arc<dyn crate::decode::Decoder>> {
+    let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
+    for (key, on) in [("Docker_Mode", options.docker_mode.0), ("Multiline", options.multiline.0)] {
         if on {
-            let span = section.get(key).map_or(&section.span, |e| &e.key_span);
-            let way = if key == "Multiline" { "a [MULTILINE_PARSER] named in `multiline.parser`" } else { "`multiline.parser docker`" };
-            diagnostics.error(span, format!("{owner}: `{}` is not done any more", key.to_lowercase())).help(format!("use {way}"));
-            good = false;
+            diagnostics
+                .error(span(key), format!("{}: `{}` is refused: its joins are those of old versions", context.name, key.to_lowercase()))
+                .help("use `multiline.parser docker, cri`, or a [MULTILINE_PARSER] of your own");
         }
     }
-    let parser = match &options.parser {
-        None => None,
-        Some(name) => Some(super::parser_named(&name.0, "Parser", section, context, diagnostics)?),
-    };
-    let mut multiline = Vec::new();
-    for name in options.multiline_parser.iter().flat_map(|list| &list.0) {
-        let found = context.multiline.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        match found {
-            Some((_, parser)) => multiline.push(parser.clone()),
+    let parser = options.parser.as_ref().and_then(|name| {
+        let found = context.parsers.get(&name.0).cloned();
+        if found.is_none() {
+            // As in Fluent Bit: the lines stay as they are.
+            let warning = diagnostics.warning(span("Parser"), format!("{}: parser `{}` is not defined; lines stay as they are", context.name, name.0));
+            if let Some(near) = nearest(&name.0, context.parsers.keys().map(String::as_str)) {
+                warning.help(format!("did you mean `{near}`?"));
+            }
+        }
+        found
+    });
+    let chain = multiline(options, section, context, diagnostics)?;
+    if diagnostics.has_errors() {
+        return None;
+    }
+    Some(Arc::new(LineDecoder::new(LineOptions {
+        key: options.key.0.clone(),
+        parser,
+        multiline: chain,
+        path_key: options.path_key.as_ref().map(|t| t.0.clone()),
+        offset_key: options.offset_key.as_ref().map(|t| t.0.clone()),
+        skip_empty_lines: options.skip_empty_lines.0,
+    })))
+}
+
+/// The chain of `multiline.parser`; `None` when a name is unknown.
+fn multiline(options: &Options, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Option<Grouping>> {
+    let names: Vec<&String> = options.multiline_parser.iter().flat_map(|list| &list.0).collect();
+    let span = section.get("multiline.parser").map_or(&section.span, |e| &e.value_span);
+    let mut chain = Vec::new();
+    for name in &names {
+        match context.multiline.get(*name) {
+            Some(parser) => chain.push(parser.clone()),
             None => {
-                let span = section.get("Multiline.Parser").map_or(&section.span, |e| &e.value_span);
-                let error = diagnostics.error(span, format!("{owner}: multiline parser `{name}` is not defined"));
-                if let Some(near) = codecs::conf::nearest(name, context.multiline.keys().map(String::as_str)) {
+                let error = diagnostics.error(span, format!("{}: multi-line parser `{name}` is not defined", context.name));
+                if let Some(near) = nearest(name, context.multiline.keys().map(String::as_str)) {
                     error.help(format!("did you mean `{near}`?"));
                 }
-                good = false;
             }
         }
     }
-    let multiline = match multiline.is_empty() {
-        true => None,
-        false => match codecs::multiline::Chain::new(multiline, None) {
-            Ok(chain) => Some(chain),
-            Err(rule) => {
-                diagnostics.error(&section.span, format!("{owner}: `multiline.parser`: {rule}"));
-                return None;
-            }
-        },
-    };
-    let text = |t: &Option<codecs::conf::values::Text>| t.as_ref().map(|t| t.0.clone());
-    good.then(|| {
-        Arc::new(LineDecoder::new(LineOptions {
-            key: options.key.0.clone(),
-            parser,
-            multiline,
-            path_key: text(&options.path_key),
-            offset_key: text(&options.offset_key),
-            skip_empty_lines: options.skip_empty_lines.0,
-        })) as Arc<dyn Decoder>
-    })
+    if chain.len() < names.len() {
+        return None;
+    }
+    if chain.is_empty() {
+        return Some(None);
+    }
+    match Grouping::new(chain, None) {
+        Ok(chain) => Some(Some(chain)),
+        Err(rule) => {
+            diagnostics.error(span, format!("{}: `multiline.parser`: {rule}", context.name));
+            None
+        }
+    }
 }
 
 /// Compiles the options; reports what is wrong with them.
@@ -322,6 +338,7 @@ impl Tail {
             ignored: HashMap::new(),
             told: HashSet::new(),
             news: Arc::default(),
+            undelivered: HashSet::new(),
             claimed: HashSet::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
@@ -418,6 +435,10 @@ impl Tail {
             until = until.min(timers.measure);
         }
         until = self.write_rows_at.map_or(until, |at| until.min(at));
+        if !self.undelivered.is_empty() {
+            // Nobody rings for a delivery: offsets need not be written at once.
+            until = until.min(now + rows::WRITE_EVERY);
+        }
         // Events gather for a moment, so that busy files are read together.
         let gather = now < timers.events && admitted;
         if gather && !self.poll(false, timers.events.min(until)) {

@@ -453,6 +453,10 @@ impl Tail {
             })
         });
         chain.started = end.file;
+        chain.end = end;
+        if self.database.is_some() {
+            self.undelivered.insert(file.chain);
+        }
         file.submitted = end.offset;
         engine.submit(source, Block { buffer, start: lines.start, end: lines.end, position }, end);
     }

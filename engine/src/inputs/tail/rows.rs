@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// While lines are delivered, offsets are written this often.
-const WRITE_EVERY: Duration = Duration::from_millis(250);
+pub(super) const WRITE_EVERY: Duration = Duration::from_millis(250);
 /// After a failed write, the next attempt waits so long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -26,6 +26,9 @@ impl Tail {
         for chain in self.news.take() {
             let Some(c) = self.chains.get(chain) else { continue };
             let Some(position) = c.cursor.as_ref().map(|cursor| cursor.take()) else { continue };
+            if position >= c.end {
+                self.undelivered.remove(&chain);
+            }
             for id in c.members.clone() {
                 self.delivered(chain, id, position);
             }

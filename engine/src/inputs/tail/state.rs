@@ -184,6 +184,8 @@ pub(super) struct Chain {
     pub(super) next: u32,
     /// Highest number that something was submitted for.
     pub(super) started: u32,
+    /// End of what was submitted last.
+    pub(super) end: Position,
     /// Files whose deliveries it tells of.
     pub(super) members: Vec<Id>,
     /// True while a path would continue it.
