@@ -155,7 +155,8 @@ where
         if let Some(found) = inner.downcast_ref::<CredentialsError>() {
             credentials = Some(matches!(found, CredentialsError::ProviderTimedOut(_)));
         }
-        let text = inner.to_string();
+        // The chain of credential providers tells one line for each: the log has one line for all.
+        let text = inner.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if chain.last() != Some(&text) {
             chain.push(text);
         }
