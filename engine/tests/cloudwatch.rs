@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 const FILES: usize = 20;
 /// Lines of each file: a million records in all.
 const LINES: usize = 50_000;
-/// 2023-11-14T22:13:20Z.
-const START: u64 = 1_700_000_000;
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -67,7 +65,8 @@ fn start(folder: &Path, port: u16) -> Running {
 
 /// Numbers of the lines that arrived in the stream of file `f`, in order.
 fn numbers(events: &[(i64, String)], f: usize) -> Vec<usize> {
-    let number = |message: &str| message.split(' ').nth(3).and_then(|word| word.parse().ok()).unwrap_or(usize::MAX);
+    let number =
+        |message: &str| message.split(' ').nth(3).and_then(|word| word.parse().ok()).unwrap_or(usize::MAX);
     let found: Vec<usize> = events.iter().map(|(_, message)| number(message)).collect();
     for ((_, message), &n) in events.iter().zip(&found) {
         assert_eq!(*message, text(f, n));
@@ -85,7 +84,13 @@ async fn delivered(acts: impl IntoIterator<Item = Act>) -> Vec<Vec<usize>> {
     let begun = Instant::now();
     while fake.distinct() < FILES * LINES {
         let log = || std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
-        assert!(begun.elapsed() < PATIENCE, "{} of {} events arrived\n{}", fake.distinct(), FILES * LINES, log());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} of {} events arrived\n{}",
+            fake.distinct(),
+            FILES * LINES,
+            log()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     drop(running);

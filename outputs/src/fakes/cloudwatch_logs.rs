@@ -327,10 +327,8 @@ impl State {
         let name = stream_name(document)?;
         let events = take_events(document)?;
         batch_flaw(&events).map_or(Ok(()), |flaw| Err((400, "InvalidParameterException", flaw)))?;
-        let group = self.group(document)?;
-        let missing =
-            || (400, "ResourceNotFoundException", "The specified log stream does not exist.".to_owned());
-        let stream = group.streams.get_mut(&name).ok_or_else(missing)?;
+        let group = self.groups.get_mut(&group_name(document)?).ok_or_else(|| missing("group"))?;
+        let stream = group.streams.get_mut(&name).ok_or_else(|| missing("stream"))?;
         let (too_old, expired, too_new) = rejected;
         let end = events.len().saturating_sub(too_new);
         let start = too_old.max(expired).min(end);
