@@ -25,5 +25,3 @@ pub mod run;
 pub mod shards;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod testing;
