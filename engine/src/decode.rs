@@ -155,7 +155,10 @@ impl Decoder for LineDecoder {
                 job.restore(state);
             }
             _ => {
-                if let (Some(survival), false) = (job.survival(), self.options.skip_empty_lines) {
+                let made_here = |s: &Survival| self.options.path_key.as_ref().is_some_and(|key| s.reads(key));
+                if let (Some(survival), false) = (job.survival(), self.options.skip_empty_lines)
+                    && !made_here(&survival)
+                {
                     return self.survivors(&survival, block, position, source, job);
                 }
                 while let Some(line) = lines.next() {

@@ -64,6 +64,7 @@ pub struct Route {
 
 /// Finds the lines that may survive a filter, on raw bytes.
 pub struct Survival {
+    keys: Vec<Vec<u8>>,
     literals: aho_corasick::AhoCorasick,
 }
 
@@ -72,7 +73,12 @@ impl Survival {
     fn new(filter: &dyn Filter) -> Option<Arc<Survival>> {
         let prefilter = filter.prefilter()?;
         let patterns = prefilter.literals.into_iter().chain([b"\\".to_vec()]);
-        Some(Arc::new(Survival { literals: aho_corasick::AhoCorasick::new(patterns).ok()? }))
+        Some(Arc::new(Survival { keys: prefilter.keys, literals: aho_corasick::AhoCorasick::new(patterns).ok()? }))
+    }
+
+    /// True when the filter looks at this key: what an input writes there by itself does not stand in the line.
+    pub fn reads(&self, key: &str) -> bool {
+        self.keys.iter().any(|k| k == key.as_bytes())
     }
 
     /// Offset of the first byte at or after `from` that keeps its line.

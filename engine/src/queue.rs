@@ -249,6 +249,10 @@ impl Delivery {
         self.metrics.proc_records.fetch_add(way.records - dropped.min(way.records), Relaxed);
         self.metrics.proc_bytes.fetch_add(way.bytes as u64, Relaxed);
         self.metrics.last_delivery.store(crate::shards::now().secs as u64, Relaxed);
+        for (ack, ..) in &way.rest {
+            let (input, took) = ack.origin();
+            self.metrics.latency.observe(input, took);
+        }
         if dropped > 0 {
             self.metrics.drop_records("rejected", dropped);
         }

@@ -79,6 +79,8 @@ pub struct Ticket {
     sequence: u64,
     end: Position,
     open: AtomicUsize,
+    /// When its records were made.
+    made: std::time::Instant,
     /// Set when a segment was given up undelivered (at the end of the program): the job is never acknowledged.
     abandoned: AtomicBool,
 }
@@ -103,6 +105,13 @@ impl Ticket {
 pub struct Ack(Option<Arc<Ticket>>);
 
 impl Ack {
+    /// Name of the input that the segment comes from, and how long ago its records were made.
+    pub fn origin(&self) -> (&str, std::time::Duration) {
+        let Some(ticket) = &self.0 else { return ("", std::time::Duration::ZERO) };
+        // `input:tail:tail.0`
+        (ticket.source.input.component.splitn(3, ':').nth(2).unwrap_or_default(), ticket.made.elapsed())
+    }
+
     /// The segment is delivered, or dropped and counted.
     pub fn accept(mut self) {
         if let Some(ticket) = self.0.take() {
@@ -282,6 +291,7 @@ impl Source {
             end,
             // One more for this function, so that nothing is acknowledged before all is queued.
             open: AtomicUsize::new(filled + 1),
+            made: std::time::Instant::now(),
             abandoned: AtomicBool::new(false),
         });
         let mut queued = Vec::with_capacity(filled);

@@ -244,14 +244,14 @@ pub fn print_text(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
-/// Appends one JSON array with the records of all segments; each segment holds its records with commas between.
-pub fn join_array<'s>(out: &mut Vec<u8>, segments: impl IntoIterator<Item = &'s crate::segment::Segment>) {
+/// Appends one JSON array with the records of all parts; each part holds its records with commas between.
+pub fn join_array<'p>(out: &mut Vec<u8>, parts: impl IntoIterator<Item = &'p [u8]>) {
     out.push(b'[');
-    for (at, segment) in segments.into_iter().filter(|segment| !segment.bytes.is_empty()).enumerate() {
+    for (at, part) in parts.into_iter().filter(|part| !part.is_empty()).enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&segment.bytes);
+        out.extend_from_slice(part);
     }
     out.push(b']');
 }

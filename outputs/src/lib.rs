@@ -3,11 +3,17 @@
 //! Owns: option tables of outputs, encoding into wire form, packing to a service's limits, requests, verdicts.
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
+pub mod aws;
 pub mod client;
+pub mod cloudwatch_logs;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
 pub mod file;
 pub mod formats;
+pub mod gelf;
 pub mod http;
 pub mod net;
+pub mod notice;
 pub mod null;
 pub mod registry;
 pub mod segment;
@@ -35,7 +41,12 @@ pub trait Plugin: Sync {
     fn tables(&self) -> Vec<&'static [OptionSpec]>;
     /// Reads the section and checks everything that needs no network and no file. Reports all that is wrong and
     /// returns `None` when an error was among it. Called in dry-run too.
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<dyn Output>>;
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<dyn Output>>;
 }
 
 /// What an instance may know of the rest while it is configured.

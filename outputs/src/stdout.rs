@@ -89,7 +89,7 @@ impl Stdout {
                     out.push(b'\n');
                 }
                 Format::Json => {
-                    crate::formats::join_array(&mut out, block);
+                    crate::formats::join_array(&mut out, block.iter().map(|segment| &segment.bytes[..]));
                     out.push(b'\n');
                 }
             }

@@ -7,8 +7,8 @@
 use crate::regex::Regex;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::start;
-use regex_automata::{Anchored, MatchKind, PatternID, meta};
+use regex_automata::util::{prefilter::Prefilter, start};
+use regex_automata::{Anchored, MatchKind, PatternID, Span, meta};
 use regex_syntax::hir::{Hir, HirKind, Look, Repetition};
 
 /// Most memory that the automaton of one set may take; a larger one is run another way.
@@ -18,6 +18,8 @@ const DFA_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Expression {
     hir: Option<Hir>,
+    /// One of these stands in every text that matches.
+    literals: Option<Vec<Vec<u8>>>,
     engine: Engine,
 }
 
@@ -32,14 +34,15 @@ impl Expression {
     /// Compiles; the error says why not, in lower case.
     pub(super) fn new(pattern: &str) -> Result<Expression, String> {
         let regex = Regex::new(pattern).map_err(|e| format!("`{pattern}` does not compile: {e}"))?;
+        let literals = regex.literals();
         let Some(hir) = regex.hir().map(|hir| without_tail(hir.clone())) else {
-            return Ok(Expression { hir: None, engine: Engine::Backtracking(Box::new(regex)) });
+            return Ok(Expression { hir: None, literals, engine: Engine::Backtracking(Box::new(regex)) });
         };
         let engine = meta::Builder::new()
             .configure(meta::Config::new().utf8_empty(false))
             .build_from_hir(&hir)
             .map_err(|e| format!("`{pattern}` is too large: {e}"))?;
-        Ok(Expression { hir: Some(hir), engine: Engine::Automaton(engine) })
+        Ok(Expression { hir: Some(hir), literals, engine: Engine::Automaton(engine) })
     }
 
     /// Whether it matches anywhere in `text`.
@@ -67,6 +70,8 @@ impl Expression {
 /// Expressions in the order in which they are tried.
 #[derive(Debug)]
 pub(super) struct Set {
+    /// Finds nothing in text that none of the expressions matches.
+    literals: Option<Prefilter>,
     how: How,
 }
 
@@ -83,22 +88,10 @@ enum How {
 impl Set {
     /// Compiles the expressions together.
     pub(super) fn new(expressions: &[&Expression]) -> Set {
-        let Some(hirs) = expressions.iter().map(|e| e.hir.as_ref()).collect::<Option<Vec<_>>>() else {
-            return Set { how: How::Each };
-        };
-        if hirs.is_empty() {
-            return Set { how: How::Each };
-        }
-        if expressions.iter().all(|e| e.anchored())
-            && let Some(dfa) = dense_dfa(&hirs)
-        {
-            return Set { how: How::Anchored(Box::new(dfa)) };
-        }
-        let config = meta::Config::new().utf8_empty(false);
-        match meta::Builder::new().configure(config).build_many_from_hir(&hirs) {
-            Ok(regex) if hirs.len() > 1 => Set { how: How::Search(Box::new(regex)) },
-            _ => Set { how: How::Each },
-        }
+        let how = How::new(expressions);
+        // The anchored automaton is done sooner than any search.
+        let literals = if matches!(how, How::Anchored(_)) { None } else { prefilter(expressions) };
+        Set { literals, how }
     }
 
     /// The first of the `count` expressions, in the order of the set, that matches. `expression` gives those that
@@ -109,6 +102,9 @@ impl Set {
         count: usize,
         text: &[u8],
     ) -> Option<usize> {
+        if self.literals.as_ref().is_some_and(|l| l.find(text, Span::from(0..text.len())).is_none()) {
+            return None;
+        }
         match &self.how {
             // Behind a line feed inside the text another line begins.
             How::Anchored(dfa) if is_one_line(text) => return first_anchored(dfa, text),
@@ -117,6 +113,33 @@ impl Set {
         }
         (0..count).find(|&i| expression(i).is_match(text))
     }
+}
+
+impl How {
+    fn new(expressions: &[&Expression]) -> How {
+        let Some(hirs) = expressions.iter().map(|e| e.hir.as_ref()).collect::<Option<Vec<_>>>() else {
+            return How::Each;
+        };
+        if hirs.is_empty() {
+            return How::Each;
+        }
+        if expressions.iter().all(|e| e.anchored())
+            && let Some(dfa) = dense_dfa(&hirs)
+        {
+            return How::Anchored(Box::new(dfa));
+        }
+        let config = meta::Config::new().utf8_empty(false);
+        match meta::Builder::new().configure(config).build_many_from_hir(&hirs) {
+            Ok(regex) if hirs.len() > 1 => How::Search(Box::new(regex)),
+            _ => How::Each,
+        }
+    }
+}
+
+/// A search for the literals of all expressions, when each has some and the search is fast.
+fn prefilter(expressions: &[&Expression]) -> Option<Prefilter> {
+    let sets = expressions.iter().map(|e| e.literals.as_deref()).collect::<Option<Vec<_>>>()?;
+    Prefilter::new(MatchKind::LeftmostFirst, &sets.concat()).filter(Prefilter::is_fast)
 }
 
 fn dense_dfa(hirs: &[&Hir]) -> Option<dense::DFA<Vec<u32>>> {

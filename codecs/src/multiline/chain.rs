@@ -6,7 +6,7 @@
 use super::group::{Line, Out};
 use super::instant;
 use super::state::{Instance, State};
-use super::{Format, Kind, Multiline, Scratch, cri};
+use super::{Format, Kind, Multiline, Scratch, cri, docker};
 use crate::record::{Field, Fields, Record, Text, Timestamp, Value};
 use bumpalo::Bump;
 use std::sync::Arc;
@@ -285,12 +285,15 @@ impl Chain {
     /// Text through the parser's own parser, and what it finds through the rules.
     fn try_parsed<'a>(&self, i: usize, state: &mut State, text: &'a [u8], job: &mut Job<'a, '_>) -> bool {
         let link = &self.links[i];
-        let mut fields = Fields::with_capacity_in(8, job.arena);
+        let mut fields = Fields::with_capacity_in(6, job.arena);
         let time = match &link.parser.format {
-            Format::Docker => match docker(text, job, &mut fields, state) {
-                Some(time) => time,
-                None => return false,
-            },
+            Format::Docker => {
+                let json = &mut job.scratch.json;
+                match docker::parse(text, job.now, &mut state.minute, job.arena, json, &mut fields) {
+                    Some(time) => time,
+                    None => return false,
+                }
+            }
             Format::Parser(parser) => {
                 match parser.parse(text, job.now, job.arena, &mut job.scratch.parser, &mut fields) {
                     crate::parsers::Parsed::Yes { time } => time.unwrap_or(job.now),
@@ -357,21 +360,4 @@ fn cri_fields<'a>(time: Text<'a>, parts: &cri::Parts<'a>, arena: &'a Bump) -> Fi
 fn text_field<'a>(fields: &[Field<'a>], key: &[u8]) -> Option<(usize, &'a [u8])> {
     let named = |f: &Field<'a>| if f.key.bytes == key { f.value.as_text() } else { None };
     fields.iter().enumerate().find_map(|(at, f)| named(f).map(|text| (at, text)))
-}
-
-/// A line of a json-file of Docker: its fields are appended, its time given back.
-fn docker<'a>(
-    text: &'a [u8],
-    job: &mut Job<'a, '_>,
-    fields: &mut Fields<'a>,
-    state: &mut State,
-) -> Option<Timestamp> {
-    if text.trim_ascii_start().first() != Some(&b'{') {
-        return None;
-    }
-    crate::json::parse_object(text, job.arena, &mut job.scratch.json, fields).ok()?;
-    let time = fields.iter().find(|f| f.key.bytes == b"time").and_then(|f| f.value.as_text());
-    // Its format has no zone: the text counts as UTC, which is what Docker writes.
-    let instant = time.and_then(|text| instant::read(text, false, &mut state.minute));
-    Some(instant.map_or(job.now, |i| i.time))
 }

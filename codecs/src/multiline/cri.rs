@@ -85,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The expression itself, run by another engine.
-    fn by_expression(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>, bool, Vec<u8>)> {
+    fn by_expression(line: &[u8]) -> Option<[Vec<u8>; 4]> {
         use regex_automata::{meta, util::syntax};
         let syntax = syntax::Config::new().unicode(false).utf8(false).multi_line(true);
         let regex = meta::Regex::builder()
@@ -96,7 +96,7 @@ mod tests {
         let mut captures = regex.create_captures();
         regex.captures(line, &mut captures);
         let group = |i: usize| captures.get_group(i).map(|span| line[span.range()].to_vec());
-        Some((group(1)?, group(2)?, group(3)? == b"P", group(4)?))
+        Some([group(1)?, group(2)?, group(3)?, group(4)?])
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         fn equals_the_expression(pieces in proptest::collection::vec(
             prop_oneof![Just(" "), Just("stdout"), Just("stderr"), Just("F"), Just("P"), Just("x"), Just("stdout F "), Just("\n"), Just("é")], 0..14)) {
             let line = pieces.concat();
-            let got = split(line.as_bytes()).map(|p| (p.time.to_vec(), p.stream.to_vec(), p.partial, p.log.to_vec()));
+            let got = split(line.as_bytes()).map(|p| [p.time, p.stream, p.kind(), p.log].map(<[u8]>::to_vec));
             prop_assert_eq!(got, by_expression(line.as_bytes()));
         }
     }

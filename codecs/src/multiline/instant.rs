@@ -155,10 +155,8 @@ fn number(rest: &mut &[u8], low: i64, high: i64) -> Option<i64> {
 fn fraction(rest: &mut &[u8]) -> u32 {
     let Some(after) = rest.strip_prefix(b".") else { return 0 };
     let digits = after.iter().take_while(|b| b.is_ascii_digit()).count();
-    let mut nanos = 0;
-    for at in 0..9 {
-        nanos = nanos * 10 + if at < digits { u32::from(after[at] - b'0') } else { 0 };
-    }
+    let padded = after[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(9);
+    let nanos = padded.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
     *rest = &after[digits..];
     nanos
 }

@@ -10,6 +10,7 @@ mod builtin;
 mod chain;
 mod configure;
 mod cri;
+mod docker;
 mod group;
 mod instant;
 mod rules;

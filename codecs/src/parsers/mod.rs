@@ -3,8 +3,20 @@
 //! Owns: the formats json, regex, ltsv and logfmt, `Types`, `Time_*` and the field decoders. Never: reads a clock or a
 //! file; the caller gives `now` and zone data.
 
+mod decode;
+mod formats;
+mod options;
+#[cfg(test)]
+mod tests;
+mod types;
+mod unescape;
+
+pub use options::{Options, Zones};
+
 use crate::conf::{Diagnostics, Section};
 use crate::record::{Fields, Timestamp};
+use crate::regex::{self, Regex};
+use crate::time;
 use bumpalo::Bump;
 
 /// A compiled `[PARSER]`, shared by all workers.
@@ -12,6 +24,15 @@ use bumpalo::Bump;
 pub struct Parser {
     name: String,
     format: Format,
+    /// For the format regex.
+    regex: Option<Regex>,
+    skip_empty: bool,
+    time_key: Vec<u8>,
+    time: Option<time::Format>,
+    time_keep: bool,
+    no_bare_keys: bool,
+    types: types::Types,
+    decoders: Vec<decode::Decoder>,
 }
 
 /// How a parser reads its text.
@@ -33,7 +54,9 @@ pub struct Scratch {
     /// For everything that reads JSON.
     pub json: crate::json::Scratch,
     /// For regular expressions.
-    pub regex: crate::regex::Scratch,
+    pub regex: regex::Scratch,
+    /// For times.
+    pub time: time::Cache,
 }
 
 /// What a parser made of a text.
@@ -49,10 +72,19 @@ pub enum Parsed {
 }
 
 impl Parser {
-    /// Compiles a `[PARSER]` section; what is wrong with it is reported, and then there is none.
+    /// Compiles a `[PARSER]` section; what is wrong with it is reported, and then there is none. It knows no zone but
+    /// UTC: see [`Parser::configure_with`].
     pub fn configure(section: &Section, diagnostics: &mut Diagnostics) -> Option<Parser> {
-        let _ = (section, diagnostics);
-        None
+        Parser::configure_with(section, &options::only_utc, diagnostics)
+    }
+
+    /// The same with the machine's zones, for `Time_Zone` and `Time_System_Timezone` (which asks for the empty name).
+    pub fn configure_with(
+        section: &Section,
+        zones: Zones<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Parser> {
+        options::configure(section, zones, diagnostics)
     }
 
     /// Its `Name`.
@@ -66,13 +98,45 @@ impl Parser {
     }
 
     /// How its regular expression runs, for the plan; `None` for the other formats.
-    pub fn regex_kind(&self) -> Option<crate::regex::Kind> {
-        None
+    pub fn regex_kind(&self) -> Option<regex::Kind> {
+        self.regex.as_ref().map(Regex::kind)
     }
 
     /// Parses `text` and appends its fields. `now` completes times that lack a date or year.
-    pub fn parse<'a>(&self, text: &'a [u8], now: Timestamp, arena: &'a Bump, scratch: &mut Scratch, fields: &mut Fields<'a>) -> Parsed {
-        let _ = (text, now, arena, scratch, fields);
-        Parsed::No
+    pub fn parse<'a>(
+        &self,
+        text: &'a [u8],
+        now: Timestamp,
+        arena: &'a Bump,
+        scratch: &mut Scratch,
+        fields: &mut Fields<'a>,
+    ) -> Parsed {
+        let start = fields.len();
+        let found = match self.format {
+            Format::Json => self.json(text, now, arena, scratch, fields),
+            Format::Regex => self.regex(text, now, arena, scratch, fields),
+            Format::Ltsv => self.ltsv(text, now, arena, scratch, fields),
+            Format::Logfmt => self.logfmt(text, now, arena, scratch, fields),
+        };
+        let Some(time) = found else {
+            fields.truncate(start);
+            return Parsed::No;
+        };
+        // A JSON text is decoded before its time is looked up.
+        if self.format != Format::Json && !self.decoders.is_empty() {
+            decode::decode(&self.decoders, start, arena, &mut scratch.json, fields);
+        }
+        // The epoch itself counts as no time, as in Fluent Bit.
+        Parsed::Yes { time: time.filter(|t| *t != Timestamp::default()) }
+    }
+
+    fn read_time(&self, text: &[u8], now: Timestamp, scratch: &mut Scratch) -> Option<Timestamp> {
+        self.time.as_ref()?.parse(text, now, &mut scratch.time)
+    }
+
+    /// True when the field is where the time stands and there is a format to read it.
+    #[inline]
+    fn is_time(&self, key: &[u8]) -> bool {
+        self.time.is_some() && key == self.time_key
     }
 }

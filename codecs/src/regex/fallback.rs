@@ -99,7 +99,11 @@ fn respell_escape(c: char, in_class: bool) -> String {
         'w' => "0-9A-Z_a-z",
         's' => "\\t-\\r ",
         'h' => "0-9A-Fa-f",
-        _ if matches!(c, '"' | '\'' | '/' | '<' | '>' | ':' | ',' | '=' | '!' | '@' | '%' | ';' | '`' | '_') => {
+        _ if matches!(
+            c,
+            '"' | '\'' | '/' | '<' | '>' | ':' | ',' | '=' | '!' | '@' | '%' | ';' | '`' | '_'
+        ) =>
+        {
             return c.to_string();
         }
         _ => return format!("\\{c}"),

@@ -104,7 +104,7 @@ enum Captures {
 
 #[derive(Debug)]
 enum Matcher {
-    Dense(dense::DFA<Vec<u32>>, Option<memchr::memmem::Finder<'static>>),
+    Dense(Box<dense::DFA<Vec<u32>>>, Option<Box<memchr::memmem::Finder<'static>>>),
     Meta(meta::Regex),
 }
 
@@ -116,7 +116,8 @@ impl Regex {
             Ok(tree) => Regex::automata(tree),
             Err(Refusal::Syntax(message)) => Err(Error { message }),
             Err(Refusal::Backtracking(why)) => {
-                let fallback = Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
+                let fallback =
+                    Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
                 let names = fallback.names();
                 Ok(Regex {
                     names,
@@ -137,7 +138,7 @@ impl Regex {
             hir,
         };
         // What is too large to compile at all has to be told now.
-        automata.nfa().map_err(|e| Error { message: one_line(&e.to_string()) })?;
+        automata.nfa().map_err(|message| Error { message })?;
         let mut plain = vec![false; tree.groups + 1];
         mark_plain(&tree.node, &mut plain);
         let literals = required(&tree.node);
@@ -157,16 +158,18 @@ impl Regex {
         let _ = scratch;
         match &self.engine {
             Engine::Backtracking(fallback, _) => fallback.is_match(text),
-            Engine::Automata(automata) => match automata.matcher.get_or_init(|| automata.new_matcher(self.literals.as_deref())) {
-                Matcher::Dense(dfa, finder) => {
-                    if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
-                        return false;
+            Engine::Automata(automata) => {
+                match automata.matcher.get_or_init(|| automata.new_matcher(self.literals.as_deref())) {
+                    Matcher::Dense(dfa, finder) => {
+                        if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
+                            return false;
+                        }
+                        let input = regex_automata::Input::new(text).earliest(true);
+                        dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
                     }
-                    let input = regex_automata::Input::new(text).earliest(true);
-                    dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
+                    Matcher::Meta(regex) => regex.is_match(text),
                 }
-                Matcher::Meta(regex) => regex.is_match(text),
-            },
+            }
         }
     }
 
@@ -181,7 +184,9 @@ impl Regex {
                     return true;
                 }
                 match automata.groups() {
-                    Captures::TwoPass(two_pass) => two_pass.captures(text, &mut scratch.notes, &mut scratch.slots),
+                    Captures::TwoPass(two_pass) => {
+                        two_pass.captures(text, &mut scratch.notes, &mut scratch.slots)
+                    }
                     Captures::Meta(regex) => meta_captures(regex, text, &mut scratch.slots),
                 }
             }
@@ -217,9 +222,12 @@ impl Regex {
 }
 
 impl Automata {
-    fn nfa(&self) -> Result<thompson::NFA, thompson::BuildError> {
+    fn nfa(&self) -> Result<thompson::NFA, String> {
         let config = thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_BYTES_MAX));
-        thompson::Compiler::new().configure(config).build_from_hir(&self.hir)
+        thompson::Compiler::new()
+            .configure(config)
+            .build_from_hir(&self.hir)
+            .map_err(|e| one_line(&e.to_string()))
     }
 
     fn groups(&self) -> &Captures {
@@ -231,12 +239,15 @@ impl Automata {
 
     fn meta(&self) -> meta::Regex {
         let config = meta::Config::new().utf8_empty(false).nfa_size_limit(None);
-        meta::Builder::new().configure(config).build_from_hir(&self.hir).expect("without a size limit, what compiled once does again")
+        meta::Builder::new()
+            .configure(config)
+            .build_from_hir(&self.hir)
+            .expect("without a size limit, what compiled once does again")
     }
 
     fn new_matcher(&self, literals: Option<&[Vec<u8>]>) -> Matcher {
         let finder = match literals {
-            Some([literal]) => Some(memchr::memmem::Finder::new(literal).into_owned()),
+            Some([literal]) => Some(Box::new(memchr::memmem::Finder::new(literal).into_owned())),
             _ => None,
         };
         let config = dense::Config::new()
@@ -244,10 +255,11 @@ impl Automata {
             .determinize_size_limit(Some(4 * DENSE_BYTES_MAX))
             .start_kind(regex_automata::dfa::StartKind::Unanchored);
         let captures = thompson::WhichCaptures::None;
-        let nfa = thompson::Config::new().utf8(false).which_captures(captures).nfa_size_limit(Some(NFA_BYTES_MAX));
+        let nfa =
+            thompson::Config::new().utf8(false).which_captures(captures).nfa_size_limit(Some(NFA_BYTES_MAX));
         let nfa = thompson::Compiler::new().configure(nfa).build_from_hir(&self.hir).ok();
         let dense = nfa.and_then(|nfa| dense::Builder::new().configure(config).build_from_nfa(&nfa).ok());
-        dense.map_or_else(|| Matcher::Meta(self.meta()), |dfa| Matcher::Dense(dfa, finder))
+        dense.map_or_else(|| Matcher::Meta(self.meta()), |dfa| Matcher::Dense(Box::new(dfa), finder))
     }
 }
 
@@ -265,7 +277,9 @@ fn meta_captures(regex: &meta::Regex, text: &[u8], slots: &mut Vec<usize>) -> bo
 /// Takes off the slashes, as Fluent Bit does: `/a/` and `/a/i`, but `/a/o` and `/a` stay whole.
 fn unslash(pattern: &str) -> (&str, Flags) {
     let mut flags = Flags::default();
-    let Some(last) = pattern.rfind('/').filter(|&at| at > 0 && pattern.starts_with('/')) else { return (pattern, flags) };
+    let Some(last) = pattern.rfind('/').filter(|&at| at > 0 && pattern.starts_with('/')) else {
+        return (pattern, flags);
+    };
     let options = &pattern[last + 1..];
     if options.is_empty() {
         return (&pattern[1..last], flags);
@@ -317,7 +331,8 @@ fn mark_plain(node: &Node, plain: &mut [bool]) {
 fn required(node: &Node) -> Option<Vec<Vec<u8>>> {
     /// More of them would not be quicker than the automaton.
     const LITERALS_MAX: usize = 16;
-    let worth = |set: &Vec<Vec<u8>>| (set.iter().map(Vec::len).min().unwrap_or(0), std::cmp::Reverse(set.len()));
+    let worth =
+        |set: &Vec<Vec<u8>>| (set.iter().map(Vec::len).min().unwrap_or(0), std::cmp::Reverse(set.len()));
     match node {
         Node::Literal(bytes) => Some(vec![bytes.clone()]),
         Node::Group { node, .. } => required(node),

@@ -126,7 +126,11 @@ impl Parser {
             branches.push(self.branch()?);
         }
         self.depth -= 1;
-        Ok(if branches.len() == 1 { branches.pop().unwrap_or(Node::Empty) } else { Node::Alternate(branches) })
+        Ok(if branches.len() == 1 {
+            branches.pop().unwrap_or(Node::Empty)
+        } else {
+            Node::Alternate(branches)
+        })
     }
 
     fn branch(&mut self) -> Result<Node> {
@@ -180,6 +184,15 @@ impl Parser {
             '(' => return self.group(),
             '\\' => self.escape()?,
             '*' | '+' | '?' => return Err(syntax("target of repeat operator is not specified")),
+            '{' => {
+                let after = self.at;
+                self.at -= 1;
+                if self.interval()?.is_some() {
+                    return Err(syntax("target of repeat operator is not specified"));
+                }
+                self.at = after;
+                self.literal(c)
+            }
             c => self.literal(c),
         }))
     }
@@ -244,8 +257,7 @@ impl Parser {
             return Err(syntax("too big number for repeat range"));
         }
         match max {
-            // `{5,2}` is `{2,5}` made possessive.
-            Some(high) if high < low => Err(Refusal::Backtracking("a possessive quantifier")),
+            Some(high) if high < low => Err(syntax("upper is smaller than lower in repeat range")),
             high => Ok(Some((low, high))),
         }
     }
@@ -311,7 +323,8 @@ impl Parser {
                 None => return Err(syntax("end pattern in group name")),
             }
         }
-        let valid = name.chars().all(|c| c == '_' || c.is_alphanumeric()) && !name.starts_with(|c: char| c.is_ascii_digit());
+        let valid = name.chars().all(|c| c == '_' || c.is_alphanumeric())
+            && !name.starts_with(|c: char| c.is_ascii_digit());
         if name.is_empty() || !valid {
             return Err(syntax(&format!("invalid group name <{name}>")));
         }
@@ -345,7 +358,11 @@ impl Parser {
                 Some(':') => {
                     let node = self.alternation()?;
                     self.flags = before;
-                    return if self.eat(')') { Ok(Some(node)) } else { Err(syntax("end pattern with unmatched parenthesis")) };
+                    return if self.eat(')') {
+                        Ok(Some(node))
+                    } else {
+                        Err(syntax("end pattern with unmatched parenthesis"))
+                    };
                 }
                 Some(')') => {
                     let node = self.alternation()?;
@@ -375,8 +392,10 @@ impl Parser {
             'G' => return Err(Refusal::Backtracking("\\G")),
             'K' => return Err(Refusal::Backtracking("\\K")),
             'X' => return Err(Refusal::Backtracking("\\X")),
-            'k' | 'g' if matches!(self.peek(), Some('<' | '\'')) => return Err(Refusal::Backtracking("a back-reference")),
-            '1'..='9' => return Err(Refusal::Backtracking("a back-reference")),
+            'k' | 'g' if matches!(self.peek(), Some('<' | '\'')) => {
+                return Err(Refusal::Backtracking("a back-reference"));
+            }
+            '1'..='9' if !self.is_octal() => return Err(Refusal::Backtracking("a back-reference")),
             'R' => Node::Alternate(vec![
                 Node::Literal(b"\r\n".to_vec()),
                 Node::Class(ClassUnicode::new([
@@ -391,6 +410,15 @@ impl Parser {
                 Escaped::Class(class) => Node::Class(class),
             },
         })
+    }
+
+    /// After `\` and a digit: more digits than there are groups make it a code in octal.
+    fn is_octal(&mut self) -> bool {
+        self.at -= 1;
+        let start = self.at;
+        let number = self.number().unwrap_or(0);
+        self.at = start + 1;
+        number > 9 && number > self.groups && matches!(self.chars.get(start), Some('1'..='7'))
     }
 
     /// Escapes that mean the same in and out of a class.
@@ -410,14 +438,20 @@ impl Parser {
             'u' => {
                 let code = self.digits(16, 4);
                 match code {
-                    Some((code, 4)) => char::from_u32(code).ok_or_else(|| syntax("invalid code point value"))?,
+                    Some((code, 4)) => {
+                        char::from_u32(code).ok_or_else(|| syntax("invalid code point value"))?
+                    }
                     _ => return Err(syntax("too short escape sequence")),
                 }
             }
             '0'..='7' => {
                 self.at -= 1;
                 let (code, _) = self.digits(8, 3).unwrap_or((0, 0));
-                return Ok(if code < 0x80 { Escaped::Char(code as u8 as char) } else { Escaped::Byte(code as u8) });
+                return Ok(if code < 0x80 {
+                    Escaped::Char(code as u8 as char)
+                } else {
+                    Escaped::Byte(code as u8)
+                });
             }
             'p' | 'P' if self.peek() == Some('{') => return self.property(c == 'P').map(Escaped::Class),
             'c' | 'C' | 'M' => return Err(Refusal::Backtracking("a control or meta escape")),
@@ -539,8 +573,7 @@ impl Parser {
                 Some('&') if self.peek() == Some('&') => self.at = back,
                 Some(c) => match self.class_char(c, part)? {
                     Some(end) => high = end,
-                    // `a-\d`: all three stand for themselves.
-                    None => part.push(ClassUnicodeRange::new('-', '-')),
+                    None => return Err(syntax("char-class value at end of range")),
                 },
             }
         }

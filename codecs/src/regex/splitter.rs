@@ -63,11 +63,11 @@ enum Take {
     /// So many bytes before that: there the literal behind it must begin.
     Back(usize),
     /// Before the last place of this literal.
-    Last(FinderRev<'static>),
+    Last(Box<FinderRev<'static>>),
     /// Before the first byte that may begin what follows; the flag allows the end of the text.
     First(ByteSet, bool),
     /// Before the first place of this literal.
-    FirstLiteral(Finder<'static>),
+    FirstLiteral(Box<Finder<'static>>),
     /// As few as it may.
     Least,
 }
@@ -269,7 +269,14 @@ fn compile(steps: &mut Vec<Step>, node: &Node, next: usize) -> Option<usize> {
 }
 
 /// `(…)?`; other repeated parts do not read like steps.
-fn optional(steps: &mut Vec<Step>, node: &Node, min: u32, max: Option<u32>, greedy: bool, next: usize) -> Option<usize> {
+fn optional(
+    steps: &mut Vec<Step>,
+    node: &Node,
+    min: u32,
+    max: Option<u32>,
+    greedy: bool,
+    next: usize,
+) -> Option<usize> {
     if (min, max) != (0, Some(1)) || node.nullable() {
         return None;
     }
@@ -281,15 +288,28 @@ fn optional(steps: &mut Vec<Step>, node: &Node, min: u32, max: Option<u32>, gree
     add(steps, Step::Choose(branches.into()))
 }
 
-fn run(steps: &mut Vec<Step>, set: ByteSet, (min, max): (usize, usize), greedy: bool, next: usize) -> Option<usize> {
-    let (scan, take) = if greedy { greedy_end(steps, &set, max, next) } else { lazy_end(steps, &set, (min, max), next)? };
+fn run(
+    steps: &mut Vec<Step>,
+    set: ByteSet,
+    (min, max): (usize, usize),
+    greedy: bool,
+    next: usize,
+) -> Option<usize> {
+    let (scan, take) =
+        if greedy { greedy_end(steps, &set, max, next) } else { lazy_end(steps, &set, (min, max), next)? };
     // Only the first byte of a run's least part is looked at in `Run::end`.
     if min > 1 && !matches!(take, Take::All) {
         return None;
     }
     if min > 1 {
         // The least part is checked as a run of its own.
-        let rest = add(steps, Step::Run(Box::new(Run { set, min: 0, max: max - min, scan: Scan::new(&complement(&set)), take }), next))?;
+        let rest = add(
+            steps,
+            Step::Run(
+                Box::new(Run { set, min: 0, max: max - min, scan: Scan::new(&complement(&set)), take }),
+                next,
+            ),
+        )?;
         return (0..min).try_fold(rest, |next, _| add(steps, Step::One(set, false, next)));
     }
     add(steps, Step::Run(Box::new(Run { set, min, max, scan, take }), next))
@@ -304,7 +324,7 @@ fn greedy_end(steps: &[Step], set: &ByteSet, max: usize, next: usize) -> (Scan, 
     match literal.iter().position(|&b| !set.has(b)) {
         Some(0) => (scan, Take::All),
         Some(back) => (scan, Take::Back(back)),
-        None => (scan, Take::Last(FinderRev::new(&literal).into_owned())),
+        None => (scan, Take::Last(Box::new(FinderRev::new(&literal).into_owned()))),
     }
 }
 
@@ -318,7 +338,10 @@ fn lazy_end(steps: &[Step], set: &ByteSet, (min, max): (usize, usize), next: usi
     }
     let literal = literal(steps, next);
     if literal.len() > 1 {
-        return Some((Scan::new(&complement(set)), Take::FirstLiteral(Finder::new(&literal).into_owned())));
+        return Some((
+            Scan::new(&complement(set)),
+            Take::FirstLiteral(Box::new(Finder::new(&literal).into_owned())),
+        ));
     }
     if follow.anywhere {
         return Some((Scan::Nothing, Take::Least));

@@ -176,10 +176,14 @@ impl Node {
                 Look::NotWord => L::WordAsciiNegate,
             }),
             Node::Repeat { node, min, max, greedy } => repeat(node, *min, *max, *greedy, before, after),
-            Node::Group { index, node } => {
-                Hir::capture(Capture { index: *index, name: None, sub: Box::new(node.convert(before, after)) })
+            Node::Group { index, node } => Hir::capture(Capture {
+                index: *index,
+                name: None,
+                sub: Box::new(node.convert(before, after)),
+            }),
+            Node::Alternate(nodes) => {
+                Hir::alternation(nodes.iter().map(|n| n.convert(before, after)).collect())
             }
-            Node::Alternate(nodes) => Hir::alternation(nodes.iter().map(|n| n.convert(before, after)).collect()),
             Node::Concat(nodes) => {
                 let mut out = Vec::with_capacity(nodes.len());
                 for (i, node) in nodes.iter().enumerate() {
@@ -221,7 +225,8 @@ fn repeat(node: &Node, min: u32, max: Option<u32>, greedy: bool, before: bool, a
     if let (Node::Class(class), None) = (node, max)
         && let Some(set) = byte_set(class)
     {
-        let bytes = Hir::class(Class::Bytes(ClassBytes::new(set.bytes().map(|b| ClassBytesRange::new(b, b)))));
+        let bytes =
+            Hir::class(Class::Bytes(ClassBytes::new(set.bytes().map(|b| ClassBytesRange::new(b, b)))));
         if min == 0 || !is_wide(class) || (min == 1 && !before && (greedy || !after)) {
             return make(bytes, min, None);
         }
@@ -230,6 +235,7 @@ fn repeat(node: &Node, min: u32, max: Option<u32>, greedy: bool, before: bool, a
         return Hir::concat(parts);
     }
     let many = max != Some(1) && max != Some(0);
-    let sub = node.convert(before || (many && node.wide_edge(false)), after || (many && node.wide_edge(true)));
+    let sub =
+        node.convert(before || (many && node.wide_edge(false)), after || (many && node.wide_edge(true)));
     make(sub, min, max)
 }

@@ -53,7 +53,12 @@ impl Engines {
         let (bare, flags) = unslash(pattern);
         let tree = ruby::parse(bare, flags).unwrap_or_else(|e| panic!("`{pattern}`: {e:?}"));
         let splitter = Splitter::new(&tree.node, tree.groups);
-        let automata = Automata { hir: tree.node.hir(), splitter: None, two_pass: OnceLock::new(), matcher: OnceLock::new() };
+        let automata = Automata {
+            hir: tree.node.hir(),
+            splitter: None,
+            two_pass: OnceLock::new(),
+            matcher: OnceLock::new(),
+        };
         let two_pass = TwoPass::new(&automata.nfa().expect("compiles")).expect("small enough");
         Engines { pattern: pattern.to_owned(), oracle: automata.meta(), two_pass, splitter }
     }
@@ -128,5 +133,167 @@ fn engines_agree_on_real_lines() {
 fn stock_patterns_are_split() {
     for pattern in &PATTERNS[..8] {
         assert_eq!(Regex::new(pattern).map(|r| r.kind()), Ok(Kind::Splitter), "{pattern}");
+    }
+}
+
+/// `whole match; name=start..end …`, `no`, or `error`.
+fn answer(pattern: &str, text: &[u8]) -> String {
+    let Ok(regex) = Regex::new(pattern) else { return "error".into() };
+    let mut scratch = Scratch::default();
+    let found = regex.captures(text, &mut scratch);
+    assert_eq!(regex.is_match(text, &mut scratch), found, "`{pattern}`");
+    if !found {
+        return "no".into();
+    }
+    let shown = |index| scratch.group(index).map_or("-".to_owned(), |r| format!("{}..{}", r.start, r.end));
+    let groups = regex.names().iter().map(|(name, index)| format!(" {name}={}", shown(*index)));
+    shown(0) + &groups.collect::<String>()
+}
+
+/// What Onigmo answered to the same patterns (Ruby syntax, UTF-8).
+#[test]
+fn answers_are_those_of_onigmo() {
+    let cases: &[(&str, &[u8], &str)] = &[
+        ("(?<z>a)(?<b>b)(?<a>c)(?<z>d)", b"abcd", "0..4 z=0..1 z=3..4 b=1..2 a=2..3"),
+        (r"\w+", "aé_".as_bytes(), "0..1"),
+        ("[[:alpha:]]+", "aé1".as_bytes(), "0..3"),
+        (r"\h+", b"xAf9g", "1..4"),
+        ("a{,2}b", b"aaab", "1..4"),
+        ("a{2}?", b"aaa", "0..2"),
+        ("a(?i)b|c", b"aC", "0..2"),
+        (r"[a-\d]+", b"a-5", "error"),
+        ("[]a]+", b"x]a", "1..3"),
+        ("(?<a>.)", b"\xe9x", "0..1 a=0..1"),
+        ("(?<a>[^ ]*)", b"\xc3 x", "0..1 a=0..1"),
+        ("$", b"a\nb", "1..1"),
+        ("(?m).+", b"a\nb", "0..3"),
+        (r"a\Z", b"a", "0..1"),
+        (r"\x41\101", b"AA", "0..2"),
+        ("(a)(?<n>b)", b"ab", "0..2 n=1..2"),
+        (r"[\w&&[^a]]+", b"abc", "1..3"),
+        ("a**", b"aaa", "0..3"),
+        ("(?<n>a|b)+?", b"ab", "0..1 n=0..1"),
+        ("x{2,1}", b"xx", "error"),
+        ("(?#c)a", b"a", "0..1"),
+        ("a{,}", b"a{,}", "0..4"),
+        ("{2}", b"{2}", "error"),
+        ("[[:word:]]+", "é_1".as_bytes(), "0..4"),
+        (r"(?i)\u00c9", "é".as_bytes(), "0..2"),
+        ("[é]", b"\xe9", "no"),
+        (r"\<a\>", b"<a>", "0..3"),
+        ("a]}", b"a]}", "0..3"),
+        ("[a-]+", b"a-", "0..2"),
+        ("[^a-c&&b]", b"b", "no"),
+        (r"\R", b"\r\n", "0..2"),
+        ("(?<n>)*", b"a", "0..0 n=0..0"),
+        ("(?<n>(?:a|ab))(?<m>c|bcd)(?<k>d*)", b"abcd", "0..4 n=0..1 m=1..4 k=4..4"),
+        (r"\p{Alpha}+", "aé".as_bytes(), "0..3"),
+        ("[[:punct:]]+", b"$+!", "0..3"),
+        ("(?<n-1>a)", b"a", "error"),
+        ("(?'n'a)", b"a", "0..1 n=0..1"),
+        ("[z-a]", b"a", "error"),
+        ("*a", b"a", "error"),
+        ("a|*", b"a", "error"),
+        ("(?<a>a", b"a", "error"),
+        ("a)", b"a", "error"),
+        ("a(?=b)(?<r>.)", b"aab", "1..3 r=2..3"),
+        (r"(?<a>\w)\k<a>", b"abb", "1..3 a=1..2"),
+        ("(?>a*)b", b"aab", "0..3"),
+        ("(?<!a)(?<b>b)", b"ab b", "3..4 b=3..4"),
+    ];
+    for (pattern, text, expected) in cases {
+        assert_eq!(answer(pattern, text), *expected, "`{pattern}` on `{}`", String::from_utf8_lossy(text));
+    }
+}
+
+#[test]
+fn slashes_come_off_as_in_fluent_bit() {
+    for (given, bare, set) in [
+        ("/^a$/", "^a$", ""),
+        ("/a/i", "a", "i"),
+        ("/a/mx", "a", "mx"),
+        ("/a/o", "/a/o", ""),
+        ("/a/iz", "/a/iz", ""),
+        ("/a", "/a", ""),
+        ("a/b/", "a/b/", ""),
+        ("//", "", ""),
+        ("/", "/", ""),
+    ] {
+        let flags =
+            Flags { ignore_case: set.contains('i'), dot_all: set.contains('m'), extended: set.contains('x') };
+        assert_eq!(unslash(given), (bare, flags), "{given}");
+    }
+}
+
+#[test]
+fn literals_are_those_that_must_stand() {
+    let literals = |pattern| {
+        let found = Regex::new(pattern).ok().and_then(|r| r.literals());
+        found.map(|l| l.iter().map(|b| String::from_utf8_lossy(b).into_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(literals("ERROR"), Some(vec!["ERROR".to_owned()]));
+    assert_eq!(literals("^a.*(?:WARN|ERROR)+x?"), Some(vec!["WARN".to_owned(), "ERROR".to_owned()]));
+    assert_eq!(literals(r"\w+|x"), None);
+    assert_eq!(literals("(?i)error"), None);
+    assert_eq!(literals("(?=a)b"), None);
+}
+
+mod random {
+    use super::Engines;
+    use proptest::prelude::*;
+
+    /// Patterns of few letters, so that they match often and in many ways.
+    fn pattern() -> impl Strategy<Value = String> {
+        let atom = prop_oneof![
+            Just("a"),
+            Just("b"),
+            Just(" "),
+            Just("é"),
+            Just("[^ ]"),
+            Just("[^a]"),
+            Just("."),
+            Just(r"\S"),
+            Just("[ab]"),
+            Just(r"\w"),
+            Just("ab"),
+            Just("^"),
+            Just("$"),
+            Just(r"\b"),
+            Just("\" ")
+        ];
+        let leaf = (atom, prop_oneof![4 => Just(""), 1 => Just("*"), 1 => Just("+"), 1 => Just("*?"), 1 => Just("+?"), 1 => Just("?"), 1 => Just("{1,2}")])
+            .prop_map(|(atom, times)| {
+                let looks = ["^", "$", r"\b"].contains(&atom);
+                let many = atom.chars().count() > 1 && !atom.starts_with(['[', '\\']);
+                match (looks, many) {
+                    (true, _) => atom.to_owned(),
+                    (_, true) => format!("(?:{atom}){times}"),
+                    _ => format!("{atom}{times}"),
+                }
+            });
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                3 => prop::collection::vec(inner.clone(), 1..5).prop_map(|v| v.concat()),
+                1 => prop::collection::vec(inner.clone(), 2..4).prop_map(|v| format!("(?:{})", v.join("|"))),
+                2 => inner.clone().prop_map(|p| format!("(?<g>{p})")),
+                1 => inner.clone().prop_map(|p| format!("(?:{p})?")),
+                1 => inner.prop_map(|p| format!("(?:{p})*")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn engines_agree(pattern in pattern(), texts in prop::collection::vec("[ab é\"\n]{0,12}", 1..12)) {
+            let engines = Engines::new(&pattern);
+            let fixed = ["", "a", " ", "ab ab", "aab b\" é a", "ab\n"].map(str::to_owned);
+            for text in texts.iter().chain(&fixed) {
+                // Onigmo has no line after the last line feed, regex-automata has one.
+                if !(text.ends_with('\n') && pattern.contains("^")) {
+                    engines.check(text.as_bytes());
+                }
+            }
+        }
     }
 }

@@ -98,13 +98,15 @@ impl TwoPass {
 
     #[inline]
     fn backward(&self, text: &[u8], notes: &mut [u32]) {
-        let kind_before = |at: usize| if at == 0 { KIND_NONE } else { usize::from(self.kind[usize::from(text[at - 1])]) };
+        let kind_before =
+            |at: usize| if at == 0 { KIND_NONE } else { usize::from(self.kind[usize::from(text[at - 1])]) };
         let mut row = self.ends[kind_before(text.len())];
         notes[text.len()] = row;
         let Some(&first) = text.first() else { return };
         // Every byte but the first has a left neighbour.
         for (pair, note) in text.windows(2).zip(&mut notes[1..text.len()]).rev() {
-            let column = usize::from(self.column[usize::from(pair[1])]) + usize::from(self.kind[usize::from(pair[0])]);
+            let column =
+                usize::from(self.column[usize::from(pair[1])]) + usize::from(self.kind[usize::from(pair[0])]);
             row = self.table[row as usize + column];
             *note = row;
         }
@@ -147,7 +149,9 @@ fn flatten(nfa: &NFA) -> Option<(Vec<Node>, usize)> {
             State::Look { look, next } => Node::Look(*look, visit(*next)),
             State::Union { alternates } => Node::Union(alternates.iter().map(|&a| visit(a)).collect()),
             State::BinaryUnion { alt1, alt2 } => Node::Union(vec![visit(*alt1), visit(*alt2)]),
-            State::Capture { next, slot, .. } => Node::Save(u16::try_from(slot.as_usize()).ok()?, visit(*next)),
+            State::Capture { next, slot, .. } => {
+                Node::Save(u16::try_from(slot.as_usize()).ok()?, visit(*next))
+            }
             State::Fail => Node::Fail,
             State::Match { .. } => Node::Match,
         };
@@ -225,7 +229,11 @@ impl Builder {
         }
         let looks = nodes.iter().any(|n| matches!(n, Node::Look(..)));
         let takers = (0..nodes.len()).filter(|&n| matches!(nodes[n], Node::Bytes(..))).collect();
-        let slots = nodes.iter().map(|n| if let Node::Save(s, _) = n { usize::from(*s) + 1 } else { 0 }).max().unwrap_or(0);
+        let slots = nodes
+            .iter()
+            .map(|n| if let Node::Save(s, _) = n { usize::from(*s) + 1 } else { 0 })
+            .max()
+            .unwrap_or(0);
         let order = post_order(&nodes);
         let kinds = if looks { KINDS } else { 1 };
         Builder {
@@ -418,7 +426,9 @@ fn post_order(nodes: &[Node]) -> Vec<usize> {
                 order.push(at);
                 continue;
             }
-            if std::mem::replace(&mut state[at], 1) == 1 || matches!(nodes[at], Node::Bytes(..) | Node::Match | Node::Fail) {
+            if std::mem::replace(&mut state[at], 1) == 1
+                || matches!(nodes[at], Node::Bytes(..) | Node::Match | Node::Fail)
+            {
                 continue;
             }
             stack.push((at, true));

@@ -223,6 +223,8 @@ mod tests {
             ("Regex $k['ns'] ^prod$", &[ALPHA]),
             ("Regex k['ns'] ^prod$", &[ALPHA]),
             ("Regex k.ns ^prod$", &[ALPHA]),
+            ("Regex log /GAMMA|BETA/i", &[BETA, GAMMA]),
+            ("Regex log a(?= warn)", &[GAMMA]),
             ("Regex n ^[12]0$", &[]),
             ("Regex k .", &[]),
             ("Exclude n .", &[ALPHA, BETA, GAMMA, DEBUG]),

@@ -1,48 +1,34 @@
-//! Patterns of filters: a compiled regular expression and its text.
+//! Patterns of filters: regular expressions with the worker's scratch space behind them.
 
 use codecs::parsers::Scratch;
-use regex_automata::meta;
+use codecs::regex::Regex;
+
+/// Captures that a template can name: `$0` to `$9`.
+const CAPTURES: usize = 10;
 
 /// A pattern as filters use it.
-#[derive(Clone, Debug)]
-pub(super) struct Pattern {
-    regex: meta::Regex,
-    text: String,
-}
+#[derive(Debug)]
+pub(super) struct Pattern(Regex);
 
 impl Pattern {
     /// Compiles it; the error says what is wrong.
     pub(super) fn new(text: &str) -> Result<Self, String> {
-        let syntax = regex_automata::util::syntax::Config::new().utf8(false).multi_line(true);
-        let regex = meta::Regex::builder()
-            .syntax(syntax)
-            .configure(meta::Config::new().utf8_empty(false))
-            .build(text);
-        Ok(Pattern { regex: regex.map_err(|e| e.to_string())?, text: text.to_owned() })
+        Regex::new(text).map(Pattern).map_err(|e| e.message)
     }
 
     /// True when it is found anywhere in `text`.
     pub(super) fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
-        let _ = scratch;
-        self.regex.is_match(text)
+        self.0.is_match(text, &mut scratch.regex)
     }
 
-    /// The first ten captures of the first match; 0 is the whole match.
-    pub(super) fn captures<'t>(
-        &self,
-        text: &'t [u8],
-        scratch: &mut Scratch,
-    ) -> Option<[Option<&'t [u8]>; 10]> {
-        let _ = scratch;
-        let mut captures = self.regex.create_captures();
-        self.regex.captures(text, &mut captures);
-        captures
-            .is_match()
-            .then(|| std::array::from_fn(|n| captures.get_group(n).map(|span| &text[span.range()])))
+    /// The captures of the first match; 0 is the whole match.
+    pub(super) fn captures<'t>(&self, text: &'t [u8], scratch: &mut Scratch) -> Option<[Option<&'t [u8]>; CAPTURES]> {
+        let found = self.0.captures(text, &mut scratch.regex);
+        found.then(|| std::array::from_fn(|n| scratch.regex.group(n).and_then(|range| text.get(range))))
     }
 
-    /// Byte strings of which one must stand in every text that it fits, where that is known.
+    /// Byte strings of which one must stand in every text that it fits, where that is known; none is empty.
     pub(super) fn required_literals(&self) -> Option<Vec<Vec<u8>>> {
-        codecs::regex::literals::required(&self.text)
+        self.0.literals().filter(|literals| literals.iter().all(|l| !l.is_empty()))
     }
 }

@@ -315,6 +315,11 @@ static METRICS: &[Metric] = &[
         "Number of bytes that a rotation or truncation destroyed before they were read.",
         Tail(|m| of(&m.bytes_lost)),
     ),
+    Metric::counter(
+        "ripsaw_input_database_errors_total",
+        "Number of failed writes of the offset database; they are tried again.",
+        Tail(|m| of(&m.database_errors)),
+    ),
     Metric::gauge(
         "ripsaw_input_behind_bytes",
         "Number of bytes that are written but not read, over all files.",
@@ -602,20 +607,20 @@ fn lag_bytes(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
 }
 
 fn lag_seconds(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    let now = moment.since_epoch().as_secs();
-    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, now.saturating_sub(lag.since.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())))));
+    let behind = |since| moment.now.duration_since(since).unwrap_or_default().as_secs();
+    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, behind(lag.since))));
 }
 
 /// The files that are most behind, most first.
 fn each_lag(monitor: &Monitor, mut found: impl FnMut(Vec<(&'static str, String)>, crate::metrics::FileLag)) {
     for tail in tails(monitor) {
         let files = tail.metrics.files.lock().expect("lag lock");
-        let mut files: Vec<_> = files.iter().map(|(path, lag)| (path.clone(), *lag)).collect();
+        let mut files: Vec<_> = files.iter().map(|(path, lag)| (path.to_string(), *lag)).collect();
         files.sort_by(|(a, x), (b, y)| y.bytes.cmp(&x.bytes).then_with(|| a.cmp(b)));
         files.truncate(LAG_FILES_MAX);
         files
             .into_iter()
-            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path.to_string())], lag));
+            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path)], lag));
     }
 }
 

@@ -34,11 +34,10 @@ const SERVER_NAME: &str = concat!("ripsaw/", env!("CARGO_PKG_VERSION"));
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
-/// Takes the port. `listen` is an address or a host name; the error names both.
+/// Takes the port. `listen` is an address or a host name; the caller names both when it tells of an error.
 pub fn bind(listen: &str, port: u16) -> std::io::Result<std::net::TcpListener> {
     let host = listen.trim_start_matches('[').trim_end_matches(']');
-    let listener = std::net::TcpListener::bind((host, port))
-        .map_err(|error| std::io::Error::new(error.kind(), format!("{listen}:{port}: {error}")))?;
+    let listener = std::net::TcpListener::bind((host, port))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -95,6 +95,9 @@ impl InputShared {
                 ring.ring();
             }
         });
+        let memory = Budget::new(memory_limit.unwrap_or(usize::MAX / 2));
+        // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
+        drop(metrics.memory.set(memory.clone()));
         Ok(Arc::new_cyclic(|this| InputShared {
             component,
             decoder,
@@ -104,7 +107,7 @@ impl InputShared {
             segments: common.segments.clone(),
             metrics,
             runtime: common.runtime.clone(),
-            budgets: [common.budget.clone(), Budget::new(memory_limit.unwrap_or(usize::MAX / 2))],
+            budgets: [common.budget.clone(), memory],
             released,
             pressure: common.pressure.clone(),
             control: common.control.clone(),
@@ -164,9 +167,11 @@ impl InputShared {
     pub(crate) fn job_started(&self) {
         self.undecoded.fetch_add(1, Ordering::AcqRel);
         self.jobs.fetch_add(1, Ordering::AcqRel);
+        self.metrics.jobs.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn job_ended(&self) {
+        self.metrics.jobs.fetch_sub(1, Ordering::Relaxed);
         if self.jobs.fetch_sub(1, Ordering::AcqRel) == 1 && self.control.stopping() {
             self.wake.ring();
             self.control.changed();

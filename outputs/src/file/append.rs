@@ -1,11 +1,9 @@
-//! Appends runs of segments to files that are kept open.
+//! Appends parts of segments to files that are kept open.
 //!
 //! Owns: open files, their number, what happens when a write stops half-way. Never: decides on a path.
-//! Invariant: after a failed append the file ends with a whole segment, or the segment's bytes begin with what the file
-//! does not have yet.
+//! Invariant: after a failed append the file ends with a whole part, or the caller is told how much of a part it has.
 
 use super::rotate::{self, Rotation};
-use crate::segment::Segment;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Write};
@@ -23,6 +21,16 @@ const SLICES_MAX: usize = 512;
 pub(super) struct Failure {
     pub(super) reason: String,
     pub(super) hold: bool,
+}
+
+/// How far an append came.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// Parts that the file has as a whole.
+    pub(super) whole: usize,
+    /// How many bytes of the next part it has for good.
+    pub(super) rest: usize,
+    pub(super) failure: Failure,
 }
 
 struct Open {
@@ -46,28 +54,17 @@ impl Files {
         Files { open: HashMap::new(), appends: 0, mkdir, rotation }
     }
 
-    /// Appends the segments to the file, and says how many of them it has as a whole.
-    pub(super) fn append(&mut self, path: &Path, segments: &mut [Segment]) -> (usize, Result<(), Failure>) {
+    /// Appends the parts to the file; a new file begins with `names`.
+    pub(super) fn append(&mut self, path: &Path, names: &[u8], parts: &[&[u8]]) -> Result<(), Stopped> {
         self.appends += 1;
-        let (file, before) = match self.ready(path) {
-            Ok(ready) => ready,
-            Err(failure) => return (0, Err(failure)),
-        };
-        // A new csv file begins with the names that its first segment brought along.
-        let names = match before {
-            0 => segments.iter().find_map(|s| s.keys.first()).map_or(&[][..], |names| &names[..]),
-            _ => &[],
-        };
-        let (written, result) = write_all(file, names, segments);
-        let Err(error) = result else { return (segments.len(), Ok(())) };
-        let failure = failure(path, "write to", &error);
-        let (whole, rest) = stop(file, before, written, names.len(), segments);
+        let (file, before) = self.ready(path).map_err(|failure| Stopped { whole: 0, rest: 0, failure })?;
+        let names = if before == 0 { names } else { &[] };
+        let (written, result) = write_all(file, names, parts);
+        let Err(error) = result else { return Ok(()) };
+        let (whole, rest) = stop(file, before, written, names.len(), parts);
         // The next attempt opens the file anew: its device may be another one then.
         self.open.remove(path);
-        if let (Some(segment), Some(rest)) = (segments.get_mut(whole), rest) {
-            segment.bytes.drain(..rest);
-        }
-        (whole, Err(failure))
+        Err(Stopped { whole, rest, failure: failure(path, "write to", &error) })
     }
 
     /// The open file that `path` names now, and its length.
@@ -124,11 +121,9 @@ impl Files {
     }
 }
 
-/// Writes the names and all segments; says how many bytes the file took.
-fn write_all(file: &mut File, names: &[u8], segments: &[Segment]) -> (u64, std::io::Result<()>) {
-    let parts = || {
-        std::iter::once(names).chain(segments.iter().map(|s| &s.bytes[..])).filter(|part| !part.is_empty())
-    };
+/// Writes the names and all parts; says how many bytes the file took.
+fn write_all(file: &mut File, names: &[u8], parts: &[&[u8]]) -> (u64, std::io::Result<()>) {
+    let parts = || std::iter::once(names).chain(parts.iter().copied()).filter(|part| !part.is_empty());
     let total: u64 = parts().map(|part| part.len() as u64).sum();
     let mut written = 0;
     while written < total {
@@ -152,34 +147,27 @@ fn write_all(file: &mut File, names: &[u8], segments: &[Segment]) -> (u64, std::
     (written, Ok(()))
 }
 
-/// After a write stopped: cuts the file back to the last whole segment, so that whoever appends next begins on a line
-/// of his own. Where that cannot be done (somebody else appended meanwhile), says how much of the next segment is there.
-fn stop(
-    file: &File,
-    before: u64,
-    written: u64,
-    names: usize,
-    segments: &[Segment],
-) -> (usize, Option<usize>) {
-    let mut end = if written >= names as u64 { names as u64 } else { 0 };
-    let mut whole = 0;
-    if written >= names as u64 {
-        for segment in segments {
-            if end + segment.bytes.len() as u64 > written {
-                break;
-            }
-            end += segment.bytes.len() as u64;
-            whole += 1;
+/// After a write stopped: cuts the file back to the last whole part, so that whoever appends next begins on a line of
+/// his own. Where that cannot be done (somebody else appended meanwhile), says how much of the next part is there.
+fn stop(file: &File, before: u64, written: u64, names: usize, parts: &[&[u8]]) -> (usize, usize) {
+    let names = names as u64;
+    let (mut end, mut whole) = (if written >= names { names } else { 0 }, 0);
+    for part in parts.iter().take_while(|_| written >= names) {
+        if end + part.len() as u64 > written {
+            break;
         }
+        end += part.len() as u64;
+        whole += 1;
     }
-    if end == written {
-        return (whole, None);
+    let alone = || file.metadata().is_ok_and(|meta| meta.len() == before + written);
+    if end == written || written < names || (alone() && file.set_len(before + end).is_ok()) {
+        if written < names && alone() {
+            // Half a line of names; what cannot be cut off stays as a line of its own.
+            drop(file.set_len(before));
+        }
+        return (whole, 0);
     }
-    let alone = file.metadata().is_ok_and(|meta| meta.len() == before + written);
-    if alone && file.set_len(before + end).is_ok() {
-        return (whole, None);
-    }
-    (whole, (written >= names as u64).then_some((written - end) as usize))
+    (whole, (written - end) as usize)
 }
 
 fn failure(path: &Path, verb: &str, error: &std::io::Error) -> Failure {
@@ -202,13 +190,6 @@ fn failure(path: &Path, verb: &str, error: &std::io::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn segments(texts: &[&str]) -> Vec<Segment> {
-        texts
-            .iter()
-            .map(|text| Segment { bytes: text.as_bytes().to_vec(), records: 1, ..Segment::default() })
-            .collect()
-    }
-
     /// A file that holds `before` and then what was written of `after`.
     fn half_written(before: &str, after: &str, written: usize) -> (tempfile::NamedTempFile, File) {
         let named = tempfile::NamedTempFile::new().expect("a file");
@@ -218,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_stopped_is_cut_back_to_a_whole_segment() {
+    fn a_write_that_stopped_is_cut_back_to_a_whole_part() {
         let (names, texts) = ("n\n", ["one\n", "two\n", "three\n"]);
         let all = format!("{names}{}", texts.concat());
         for written in 0..=all.len() {
             let (named, file) = half_written("old\n", &all, written);
-            let (whole, rest) = stop(&file, 4, written as u64, names.len(), &segments(&texts));
-            assert_eq!(rest, None, "{written}");
+            let (whole, rest) = stop(&file, 4, written as u64, names.len(), &texts.map(str::as_bytes));
+            assert_eq!(rest, 0, "{written}");
             let expected = match written {
                 0..2 => "old\n".to_owned(),
                 _ => format!("old\nn\n{}", texts[..whole].concat()),
@@ -234,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn where_somebody_appended_too_the_rest_of_the_segment_follows() {
+    fn where_somebody_appended_too_the_rest_of_the_part_follows() {
         let texts = ["one\n", "two\n"];
         let (named, file) = half_written("", "one\ntwo\n", 6);
         std::fs::write(named.path(), "one\ntwsomebody\n").expect("written");
-        assert_eq!(stop(&file, 0, 6, 0, &segments(&texts)), (1, Some(2)));
+        assert_eq!(stop(&file, 0, 6, 0, &texts.map(str::as_bytes)), (1, 2));
     }
 }

@@ -5,7 +5,6 @@
 
 use super::{Format, Options};
 use crate::formats::{print_fields, print_text, print_value, write_seconds_micros, write_seconds_nanos};
-use crate::segment::Segment;
 use codecs::Bump;
 use codecs::json::{Escape, write_fields};
 use codecs::record::{Record, Value};
@@ -53,8 +52,19 @@ impl Encoder {
         Encoder { form, escape }
     }
 
-    pub(super) fn encode(&self, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) {
-        let out = &mut segment.bytes;
+    /// csv's first line, made of this record's keys, where it is wanted.
+    pub(super) fn names(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        match &self.form {
+            Form::Csv { delimiter, column_names: true } if !record.fields.is_empty() => {
+                let mut names = Vec::new();
+                csv_names(&mut names, record, delimiter);
+                Some(names)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn encode(&self, tag: &str, record: &Record<'_>, arena: &Bump, out: &mut Vec<u8>) {
         match &self.form {
             Form::OutFile => {
                 out.extend_from_slice(tag.as_bytes());
@@ -68,15 +78,7 @@ impl Encoder {
                 write_fields(out, &record.fields, self.escape);
                 out.push(b'\n');
             }
-            Form::Csv { delimiter, column_names } => {
-                // The names wait beside the records: only the writer knows whether the file is new.
-                if *column_names && segment.keys.is_empty() && !record.fields.is_empty() {
-                    let mut names = Vec::new();
-                    csv_names(&mut names, record, delimiter);
-                    segment.key(&names);
-                }
-                csv(&mut segment.bytes, record, arena, delimiter);
-            }
+            Form::Csv { delimiter, .. } => csv(out, record, arena, delimiter),
             Form::Ltsv { delimiter, label_delimiter } => ltsv(out, record, arena, delimiter, label_delimiter),
             Form::Template(pieces) => template(out, record, arena, pieces),
             Form::Msgpack => codecs::msgpack::write_event(out, record, arena),

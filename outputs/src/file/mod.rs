@@ -5,18 +5,24 @@
 //! Invariant: a chunk that failed half-way continues where it stopped: what is in a file is not written again.
 
 mod append;
+mod destination;
 mod format;
 mod rotate;
 
-use crate::segment::{Chunk, Segment};
+use crate::segment::{Chunk, Event, Segment};
 use crate::{Context, Output, Plugin, Verdict};
 use append::{Failure, Files};
 use codecs::Bump;
 use codecs::conf::values::{Bool, Int, Size, Text};
 use codecs::conf::{Diagnostics, OptionSpec, Section};
 use codecs::record::Record;
+use destination::Destination;
 use format::Encoder;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::future::Future;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +42,18 @@ codecs::choice! {
         Template "template",
         /// Events as MessagePack.
         Msgpack "msgpack",
+    }
+}
+
+codecs::choice! {
+    /// What becomes of a record whose file cannot be named.
+    pub enum Action {
+        /// Dropped and counted.
+        Error "error",
+        /// Dropped and counted.
+        Drop "drop",
+        /// Written to `fallback_file`.
+        Fallback "fallback",
     }
 }
 
@@ -70,10 +88,10 @@ codecs::options! {
         enable_strftime "enable_strftime": One<Bool> = "false",
         /// At most so many files made from record fields.
         max_dynamic_files "max_dynamic_files": One<Int> = "1024",
-        /// What becomes of a record without the fields of its file name: error, drop or fallback.
-        on_missing_field "on_missing_field": One<Text> = "error",
-        /// What becomes of a record that needs one file too many: error, drop or fallback.
-        on_limit_reached "on_limit_reached": One<Text> = "error",
+        /// What becomes of a record without the fields of its file name.
+        on_missing_field "on_missing_field": One<Action> = "error",
+        /// What becomes of a record that needs one file too many.
+        on_limit_reached "on_limit_reached": One<Action> = "error",
         /// Directory for what cannot be written to its own file.
         fallback_path "fallback_path": Opt<Text>,
         /// File for what cannot be written to its own file.
@@ -107,26 +125,23 @@ impl Plugin for FilePlugin {
         diagnostics: &mut Diagnostics,
     ) -> Option<Arc<dyn Output>> {
         let options = Options::read(section, context.name, diagnostics)?;
-        check(&options, section, context.name, diagnostics)
-            .then(|| Arc::new(File::new(&options, context)) as Arc<dyn Output>)
+        let fine = check(&options, section, context.name, diagnostics);
+        match Destination::new(&options) {
+            Ok(destination) => {
+                fine.then(|| Arc::new(File::new(&options, destination, context)) as Arc<dyn Output>)
+            }
+            Err((key, message)) => {
+                let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
+                diagnostics.error(span, format!("{}: {message}", context.name));
+                None
+            }
+        }
     }
 }
 
 /// Rules between options; reports what breaks one.
 fn check(options: &Options, section: &Section, name: &str, diagnostics: &mut Diagnostics) -> bool {
     let mut fine = true;
-    for key in ["path", "file"] {
-        let Some(entry) = section.get(key) else { continue };
-        let timed = options.enable_strftime.0 && entry.value.contains('%');
-        if entry.value.contains('$') || timed {
-            let message = format!(
-                "{name}: `{key}` is `{}`: file names made from records are not supported yet",
-                entry.value
-            );
-            diagnostics.error(&entry.value_span, message);
-            fine = false;
-        }
-    }
     if options.rotate.0 && options.rotate_max_size.0 == 0 {
         let span = section.get("rotate_max_size").map_or(&section.span, |e| &e.value_span);
         diagnostics.error(span, format!("{name}: `rotate_max_size` is 0")).help("rule: greater than 0");
@@ -144,14 +159,13 @@ fn check(options: &Options, section: &Section, name: &str, diagnostics: &mut Dia
 /// A configured instance.
 struct File {
     encoder: Encoder,
-    directory: Option<String>,
-    file: Option<String>,
+    destination: Destination,
     lanes: usize,
     files: Arc<Mutex<Files>>,
 }
 
 impl File {
-    fn new(options: &Options, context: &Context<'_>) -> Self {
+    fn new(options: &Options, destination: Destination, context: &Context<'_>) -> Self {
         let rotation = options.rotate.0.then(|| rotate::Rotation {
             size: options.rotate_max_size.0,
             keep: usize::try_from(options.rotate_max_files.0).unwrap_or(usize::MAX),
@@ -159,30 +173,50 @@ impl File {
         });
         File {
             encoder: Encoder::new(options, crate::formats::escape(context.escape_unicode)),
-            directory: options.path.as_ref().map(|text| text.0.clone()),
-            file: options.file.as_ref().map(|text| text.0.clone()),
+            destination,
             lanes: context.workers.unwrap_or(1).max(1),
             files: Arc::new(Mutex::new(Files::new(options.mkdir.0, rotation))),
         }
     }
 
-    /// The file of a tag.
-    fn destination(&self, tag: &str) -> PathBuf {
-        let name = match &self.file {
-            Some(file) => file.clone(),
-            None => sanitized(tag),
-        };
-        match &self.directory {
-            // Joined as text: a `file` that begins with a slash stays below `path`.
-            Some(directory) => PathBuf::from(format!("{directory}/{name}")),
-            None => PathBuf::from(name),
+    /// The index of a record's file among the segment's keys, where the names of csv's columns stand behind the path.
+    fn key(&self, path: &[u8], record: &Record<'_>, segment: &mut Segment) -> u32 {
+        let known =
+            |key: &[u8]| key.strip_prefix(path).is_some_and(|rest| rest.first().is_none_or(|b| *b == NAMES));
+        if let Some(at) = segment.keys.iter().rposition(|key| known(key)) {
+            return at as u32;
         }
+        let mut key = path.to_vec();
+        if let Some(names) = self.encoder.names(record) {
+            key.push(NAMES);
+            key.extend_from_slice(&names);
+        }
+        segment.key(&key)
     }
 }
 
+/// Between a path and the names of csv's columns; no path holds it.
+const NAMES: u8 = 0;
+
 impl Output for File {
     fn encode(&self, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) -> bool {
-        self.encoder.encode(tag, record, arena, segment);
+        let Destination::Record(by_record) = &self.destination else {
+            // The names wait beside the records: only the writer knows whether the file is new.
+            if segment.keys.is_empty()
+                && let Some(names) = self.encoder.names(record)
+            {
+                segment.key(&names);
+            }
+            self.encoder.encode(tag, record, arena, &mut segment.bytes);
+            return true;
+        };
+        let mut key = 0;
+        if !by_record.of_record(tag, record, arena, |path| key = self.key(path, record, segment)) {
+            return false;
+        }
+        self.encoder.encode(tag, record, arena, &mut segment.bytes);
+        let end = segment.bytes.len() as u32;
+        segment.events.push(Event { end, unescaped: 0, millis: record.time.millis(), key });
         true
     }
 
@@ -190,12 +224,12 @@ impl Output for File {
         Box::pin(async move {
             let segments = std::mem::take(&mut chunk.segments);
             let done = std::mem::take(&mut chunk.done);
-            let paths: Vec<PathBuf> = segments.iter().map(|segment| self.destination(&segment.tag)).collect();
+            let targets = self.targets(&segments, &done);
             let files = self.files.clone();
             // Disks block; the network threads must not.
             let written = tokio::task::spawn_blocking(move || {
                 let mut work = Work { segments, done };
-                let result = work.write(&paths, &mut files.lock().unwrap_or_else(PoisonError::into_inner));
+                let result = work.write(&targets, &mut files.lock().unwrap_or_else(PoisonError::into_inner));
                 (work, result)
             });
             let Ok((work, result)) = written.await else {
@@ -219,6 +253,81 @@ fn verdict(result: Result<(), Failure>) -> Verdict {
     }
 }
 
+/// A file and what of a chunk goes into it.
+struct Target {
+    path: PathBuf,
+    /// Names of csv's columns, for a new file.
+    names: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+/// Bytes that go into one file, whole records.
+struct Part {
+    segment: usize,
+    bytes: Range<usize>,
+    /// Which records of the chunk they are.
+    records: Range<usize>,
+}
+
+impl File {
+    /// The files of a chunk in order of first appearance, each with its parts that are not done.
+    fn targets(&self, segments: &[Segment], done: &[bool]) -> Vec<Target> {
+        let mut targets = Targets::default();
+        let mut first = 0;
+        for (at, segment) in segments.iter().enumerate() {
+            let records = first..first + segment.records as usize;
+            first = records.end;
+            let open = |part: &Part| !part.bytes.is_empty() && !is_done(done, &part.records);
+            if let Destination::Tag { .. } = self.destination {
+                let part = Part { segment: at, bytes: 0..segment.bytes.len(), records };
+                if open(&part) {
+                    let names = segment.keys.first().map_or(&[][..], |names| names);
+                    targets.push(self.destination.of_tag(&segment.tag), names, part);
+                }
+                continue;
+            }
+            let (mut start, mut record) = (0, records.start);
+            for run in segment.events.chunk_by(|a, b| a.key == b.key) {
+                let (Some(last), Some(key)) = (run.last(), segment.keys.get(run[0].key as usize)) else {
+                    continue;
+                };
+                let part = Part {
+                    segment: at,
+                    bytes: start..last.end as usize,
+                    records: record..record + run.len(),
+                };
+                (start, record) = (part.bytes.end, part.records.end);
+                if open(&part) {
+                    let cut = key.iter().position(|b| *b == NAMES);
+                    let names = cut.map_or(&[][..], |cut| &key[cut + 1..]);
+                    let path = PathBuf::from(OsStr::from_bytes(&key[..cut.unwrap_or(key.len())]));
+                    targets.push(path, names, part);
+                }
+            }
+        }
+        targets.list
+    }
+}
+
+#[derive(Default)]
+struct Targets {
+    list: Vec<Target>,
+    /// Where each path is in the list.
+    at: HashMap<PathBuf, usize>,
+}
+
+impl Targets {
+    fn push(&mut self, path: PathBuf, names: &[u8], part: Part) {
+        match self.at.get(&path) {
+            Some(at) => self.list[*at].parts.push(part),
+            None => {
+                self.at.insert(path.clone(), self.list.len());
+                self.list.push(Target { path, names: names.to_vec(), parts: vec![part] });
+            }
+        }
+    }
+}
+
 /// What of a chunk is under way on the blocking thread.
 struct Work {
     segments: Vec<Segment>,
@@ -226,66 +335,50 @@ struct Work {
 }
 
 impl Work {
-    /// Appends each run of segments with one path; what is done is marked so that a retry leaves it out.
-    fn write(&mut self, paths: &[PathBuf], files: &mut Files) -> Result<(), Failure> {
-        let mut first_record = 0;
-        let mut at = 0;
-        while at < paths.len() {
-            let run = paths[at..].iter().take_while(|path| **path == paths[at]).count();
-            let segments = &mut self.segments[at..at + run];
-            let records: usize = segments.iter().map(|s| s.records as usize).sum();
-            if !is_done(&self.done, first_record, segments) {
-                let (whole, result) = files.append(&paths[at], segments);
-                let written: usize = segments[..whole].iter().map(|s| s.records as usize).sum();
-                mark(&mut self.done, first_record, first_record + written);
-                if whole > 0 && result.is_err() {
-                    // A retry must see only what is left of this run.
-                    for segment in &mut segments[..whole] {
-                        segment.bytes = Vec::new();
-                    }
-                }
-                result?;
+    /// Appends to each file; one that fails does not keep the others from theirs. What is done is marked, so that a
+    /// retry leaves it out.
+    fn write(&mut self, targets: &[Target], files: &mut Files) -> Result<(), Failure> {
+        let mut result = Ok(());
+        for target in targets {
+            let bytes =
+                |part: &Part| self.segments.get(part.segment).and_then(|s| s.bytes.get(part.bytes.clone()));
+            let parts: Vec<&[u8]> = target.parts.iter().map(|part| bytes(part).unwrap_or_default()).collect();
+            let Err(stopped) = files.append(&target.path, &target.names, &parts) else {
+                target.parts.iter().for_each(|part| mark(&mut self.done, &part.records));
+                continue;
+            };
+            target.parts[..stopped.whole].iter().for_each(|part| mark(&mut self.done, &part.records));
+            self.cut(target.parts.get(stopped.whole), stopped.rest);
+            if result.is_ok() {
+                result = Err(stopped.failure);
             }
-            first_record += records;
-            at += run;
         }
-        Ok(())
+        result
+    }
+
+    /// Takes away the first bytes of a segment, which are in the file for good. Parts of a segment have no room for
+    /// that; their beginning stands twice then.
+    fn cut(&mut self, part: Option<&Part>, rest: usize) {
+        if let Some(part) = part
+            && let Some(segment) = self.segments.get_mut(part.segment)
+            && part.bytes == (0..segment.bytes.len())
+            && segment.events.is_empty()
+        {
+            segment.bytes.drain(..rest);
+        }
     }
 }
 
-/// Whether every record of these segments is done; a segment without records is done when it holds nothing.
-fn is_done(done: &[bool], first: usize, segments: &[Segment]) -> bool {
-    let records: usize = segments.iter().map(|s| s.records as usize).sum();
-    match records {
-        0 => segments.iter().all(|s| s.bytes.is_empty()),
-        records => done.len() >= first + records && done[first..first + records].iter().all(|done| *done),
-    }
+/// Whether every one of these records is done.
+fn is_done(done: &[bool], records: &Range<usize>) -> bool {
+    !records.is_empty() && done.get(records.clone()).is_some_and(|done| done.iter().all(|done| *done))
 }
 
-fn mark(done: &mut Vec<bool>, from: usize, to: usize) {
-    if done.len() < to {
-        done.resize(to, false);
+fn mark(done: &mut Vec<bool>, records: &Range<usize>) {
+    if done.len() < records.end {
+        done.resize(records.end, false);
     }
-    done[from..to].fill(true);
-}
-
-/// The tag as a safe relative path: letters, digits, `-`, `_`, `.` and single slashes; `.` and `..` become `_`.
-fn sanitized(tag: &str) -> String {
-    let mut name = String::with_capacity(tag.len());
-    for component in tag.split(['/', '\\']).filter(|component| !component.is_empty()) {
-        if !name.is_empty() {
-            name.push('/');
-        }
-        match component {
-            "." | ".." => name.push('_'),
-            // Byte by byte, so that a character beyond ASCII becomes as many `_` as in Fluent Bit.
-            component => name.extend(component.bytes().map(|b| match b {
-                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' => char::from(b),
-                _ => '_',
-            })),
-        }
-    }
-    if name.is_empty() { "_".to_owned() } else { name }
+    done[records.clone()].fill(true);
 }
 
 #[cfg(test)]

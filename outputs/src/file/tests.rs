@@ -53,28 +53,14 @@ fn records_without_fields_leave_no_row() {
 }
 
 #[test]
-fn tags_become_safe_names() {
-    for (tag, name) in [
-        ("app.x", "app.x"),
-        ("kube.var.log.containers.a_b-c.log", "kube.var.log.containers.a_b-c.log"),
-        ("../../etc/passwd", "_/_/etc/passwd"),
-        ("/a//b\\c/", "a/b/c"),
-        ("a b:c*é", "a_b_c___"),
-        ("", "_"),
-        ("///", "_"),
-        (".", "_"),
-        ("...", "..."),
-    ] {
-        assert_eq!(sanitized(tag), name, "{tag}");
-    }
-}
-
-#[test]
 fn what_cannot_be_had_is_refused() {
     for (entries, part) in [
         (&[("format", "xml")][..], "`format` is `xml`"),
-        (&[("path", "/logs/$app"), ("fallback_file", "x")], "made from records"),
-        (&[("file", "%Y.log"), ("enable_strftime", "on"), ("fallback_file", "x")], "made from records"),
+        (&[("path", "$app"), ("fallback_file", "x")], "`path` begins with a placeholder"),
+        (&[("path", "/logs/$app")], "`fallback_file` is needed"),
+        (&[("file", "$app['x"), ("fallback_file", "x")], "`file` is `$app['x`"),
+        (&[("on_missing_field", "panic")], "`on_missing_field` is `panic`"),
+        (&[("file", "%Y.log"), ("enable_strftime", "on"), ("fallback_file", "x")], "holds a time"),
         (&[("rotate", "on"), ("rotate_max_size", "0")], "`rotate_max_size` is 0"),
         (&[("rotate", "on"), ("rotate_max_files", "0")], "`rotate_max_files` is 0"),
     ] {
@@ -110,7 +96,8 @@ async fn a_chunk_is_appended_to_a_file_for_each_tag() {
         // `b/c` needs a directory.
         assert!(matches!(&verdict, Verdict::Hold { reason } if reason.contains("mkdir")), "{verdict:?}");
     }
-    assert_eq!(read(&format!("{path}/a")), "before\n{\"a\":1}\n{\"a\":1}\n");
+    let block = "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n";
+    assert_eq!(read(&format!("{path}/a")), format!("before\n{block}{block}"));
 }
 
 #[tokio::test]
@@ -121,7 +108,11 @@ async fn a_retry_writes_only_the_rest() {
         vec![segment(&*output, "a", ONE), segment(&*output, "b/c", ONE), segment(&*output, "a", TWO)];
     let mut chunk = chunk(segments);
     assert!(matches!(output.deliver(&mut chunk).await, Verdict::Hold { .. }));
-    assert_eq!(chunk.done, [true], "the first run is in its file");
+    assert_eq!(
+        chunk.done,
+        [true, false, true, true],
+        "one file that fails does not keep another from its records"
+    );
     std::fs::create_dir(format!("{path}/b")).expect("made");
     assert_eq!(output.deliver(&mut chunk).await, Verdict::Delivered { dropped: 0 });
     assert_eq!(read(&format!("{path}/a")), "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
@@ -217,4 +208,41 @@ async fn files_rotate_by_size_and_old_ones_go() {
         std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).expect("gzip");
         assert_eq!(text, "{\"a\":1}\n");
     }
+}
+
+#[tokio::test]
+async fn records_name_their_files() {
+    let (_kept, path) = directory();
+    let (directory, fallback) = (format!("{path}/$TAG"), format!("{path}/rest"));
+    let entries = [
+        ("path", directory.as_str()),
+        ("file", "$app['name'].csv"),
+        ("format", "csv"),
+        ("csv_column_names", "on"),
+        ("mkdir", "on"),
+        ("max_dynamic_files", "2"),
+        ("on_missing_field", "drop"),
+        ("on_limit_reached", "fallback"),
+        ("fallback_path", fallback.as_str()),
+        ("fallback_file", "f"),
+    ];
+    let output = configure(&PLUGIN, &entries).expect("valid");
+    let records = [
+        (1, 0, r#"{"app":{"name":"web"},"n":1}"#),
+        (2, 0, r#"{"app":{"name":"db"},"n":2}"#),
+        (3, 0, r#"{"n":3}"#),
+        (4, 0, r#"{"app":{"name":"../x"},"n":4}"#),
+        (5, 0, r#"{"app":{"name":"web"},"n":5}"#),
+        (6, 0, r#"{"app":{"name":"one too many"},"n":6}"#),
+    ];
+    let segment = segment(&*output, "t", &records);
+    assert_eq!(segment.records, 4, "the third and fourth have no file");
+    assert_eq!(output.deliver(&mut chunk(vec![segment])).await, Verdict::Delivered { dropped: 0 });
+    let row = |second: u32, name: &str| {
+        format!("{second}.000000000,\"{{\"\"name\"\"=>\"\"{name}\"\"}}\",{second}\n")
+    };
+    let names = "timestamp,\"app\",\"n\"\n";
+    assert_eq!(read(&format!("{path}/t/web.csv")), format!("{names}{}{}", row(1, "web"), row(5, "web")));
+    assert_eq!(read(&format!("{path}/t/db.csv")), format!("{names}{}", row(2, "db")));
+    assert_eq!(read(&format!("{fallback}/f")), format!("{names}{}", row(6, "one too many")));
 }

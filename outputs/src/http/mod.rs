@@ -4,21 +4,25 @@
 //! Invariant: a request holds records of one tag; what a server took is not sent again by a retry.
 
 mod options;
+mod record;
 mod send;
 
 pub use options::Options;
 
 use crate::client::{Client, Endpoint, Proxy};
 use crate::formats::JsonRecords;
+use crate::gelf::Keys;
 use crate::net::{NetOptions, TlsOptions};
 use crate::segment::{Chunk, Segment};
 use crate::{Context, Counter, Output, Plugin, Verdict};
 use codecs::Bump;
+use codecs::accessor::Accessor;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
 use codecs::record::Record;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use options::{Compress, Format};
+use record::ByRecord;
 use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::pin::Pin;
@@ -64,6 +68,8 @@ struct Http {
     client: Client,
     format: Format,
     json: JsonRecords,
+    gelf: Keys,
+    by_record: Option<ByRecord>,
     compress: Option<Compress>,
     method: Method,
     uri: Uri,
@@ -111,12 +117,21 @@ impl Http {
         let headers = fixed_headers(&options, port).map_err(|(key, message)| check.wrong(key, &message)).ok();
         let response_timeout = limit(options.response_timeout.0).unwrap_or(FOREVER);
         let idle = limit(options.read_idle_timeout.0).or_else(|| net.io_limit()).unwrap_or(response_timeout);
+        let by_record = by_record(&options).map_err(|(key, message)| check.wrong(key, &message)).ok();
         let client = client(&options, port, net, tls, check);
         let escape = crate::formats::escape(context.escape_unicode);
         Some(Http {
             client: client?,
             format: options.format,
             json: JsonRecords::new(&options.json_date_key, options.json_date_format, escape),
+            gelf: Keys {
+                host: options.gelf_host_key.0,
+                short_message: options.gelf_short_message_key.0,
+                timestamp: options.gelf_timestamp_key.0,
+                level: options.gelf_level_key.0,
+                full_message: options.gelf_full_message_key.0,
+            },
+            by_record: by_record?,
             compress: options.compress,
             method: options.http_method.method(),
             uri: uri?,
@@ -147,6 +162,21 @@ fn header_tag(options: &Options) -> Result<Option<HeaderName>, String> {
     name.0.trim().parse().map(Some).map_err(|_| format!("`header_tag` is `{}`, not a header name", name.0))
 }
 
+fn by_record(options: &Options) -> Result<Option<ByRecord>, (&'static str, String)> {
+    let accessor = |key: &'static str, text: &str| {
+        Accessor::parse(text).map_err(|rule| (key, format!("`{key}` is `{text}`: {rule}")))
+    };
+    match (&options.body_key, &options.headers_key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(("body_key", "`body_key` needs `headers_key` too".to_owned())),
+        (None, Some(_)) => Err(("headers_key", "`headers_key` needs `body_key` too".to_owned())),
+        (Some(body), Some(headers)) => Ok(Some(ByRecord {
+            body: accessor("body_key", &body.0)?,
+            headers: accessor("headers_key", &headers.0)?,
+        })),
+    }
+}
+
 /// The client of the server that the options name.
 fn client(
     options: &Options,
@@ -156,13 +186,13 @@ fn client(
     check: &mut Check<'_>,
 ) -> Option<Client> {
     let proxy = check.take("proxy", proxy(options, &net));
-    let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
-    let unnamed = |_| format!("`{name}` is neither a host name nor an address");
-    let server_name = check.take("host", ServerName::try_from(name.clone()).map_err(unnamed));
-    let config = crate::tls::client(tls, check.section, check.name, check.diagnostics)?;
-    let tls = match config {
-        Some(config) => Some((config, server_name?)),
+    let tls = match crate::tls::client(tls, check.section, check.name, check.diagnostics)? {
         None => None,
+        Some(config) => {
+            let name = tls.vhost.as_ref().map_or(&options.host.0, |name| &name.0);
+            let unnamed = |_| format!("`{name}` is neither a host name nor an address");
+            Some((config, check.take("host", ServerName::try_from(name.clone()).map_err(unnamed))?))
+        }
     };
     let endpoint = Endpoint { host: options.host.0.clone(), port: port?, tls, proxy: proxy? };
     check.take("net.source_address", Client::new(endpoint, net))
@@ -201,7 +231,9 @@ fn fixed_headers(options: &Options, port: Option<u16>) -> Result<HeaderMap, (&'s
         _ => host,
     };
     headers.insert(HOST, value("host", &host)?);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(options.format.content_type()));
+    if options.body_key.is_none() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(options.format.content_type()));
+    }
     if let Some(compress) = options.compress {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(compress.name()));
     }
@@ -228,6 +260,9 @@ fn fixed_headers(options: &Options, port: Option<u16>) -> Result<HeaderMap, (&'s
 
 impl Output for Http {
     fn encode(&self, _tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) -> bool {
+        if let Some(by_record) = &self.by_record {
+            return by_record.encode(record, arena, segment);
+        }
         let out = &mut segment.bytes;
         match self.format {
             Format::Json => {
@@ -239,6 +274,12 @@ impl Output for Http {
             Format::JsonStream => self.json.write(out, record),
             Format::JsonLines => {
                 self.json.write(out, record);
+                out.push(b'\n');
+            }
+            Format::Gelf => {
+                if !self.gelf.write(out, record, arena) {
+                    return false;
+                }
                 out.push(b'\n');
             }
             Format::Msgpack => codecs::msgpack::write_event(out, record, arena),

@@ -13,6 +13,8 @@ codecs::choice! {
         JsonStream "json_stream",
         /// One JSON object a line.
         JsonLines "json_lines",
+        /// Graylog's JSON, a record a line.
+        Gelf "gelf",
         /// Events as MessagePack.
         Msgpack "msgpack",
     }
@@ -22,7 +24,7 @@ impl Format {
     /// What a request says of its body.
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Format::Json | Format::JsonStream => "application/json",
+            Format::Json | Format::JsonStream | Format::Gelf => "application/json",
             Format::JsonLines => "application/x-ndjson",
             Format::Msgpack => "application/msgpack",
         }
@@ -111,19 +113,19 @@ codecs::options! {
         uri "uri": One<Text> = "/",
         /// Method of the request.
         http_method "http_method": One<HttpMethod> = "POST",
-        /// Field for the time in GELF.
-        gelf_timestamp_key "gelf_timestamp_key": Opt<Text> => NoEffect("the format gelf is not supported yet"),
-        /// Field for the host in GELF.
-        gelf_host_key "gelf_host_key": Opt<Text> => NoEffect("the format gelf is not supported yet"),
-        /// Field for the short message in GELF.
-        gelf_short_message_key "gelf_short_message_key": Opt<Text> => NoEffect("the format gelf is not supported yet"),
-        /// Field for the full message in GELF.
-        gelf_full_message_key "gelf_full_message_key": Opt<Text> => NoEffect("the format gelf is not supported yet"),
-        /// Field for the level in GELF.
-        gelf_level_key "gelf_level_key": Opt<Text> => NoEffect("the format gelf is not supported yet"),
-        /// Field that is the body of a request of its own.
-        body_key "body_key": Opt<Text> => Refused("a request for each record is not supported yet"),
-        /// Field that holds the headers of a request of its own.
-        headers_key "headers_key": Opt<Text> => Refused("a request for each record is not supported yet"),
+        /// Key that becomes the time in GELF.
+        gelf_timestamp_key "gelf_timestamp_key": One<Text> = "timestamp",
+        /// Key that becomes the host in GELF.
+        gelf_host_key "gelf_host_key": One<Text> = "host",
+        /// Key that becomes the short message in GELF.
+        gelf_short_message_key "gelf_short_message_key": One<Text> = "short_message",
+        /// Key that becomes the full message in GELF.
+        gelf_full_message_key "gelf_full_message_key": One<Text> = "full_message",
+        /// Key that becomes the level in GELF.
+        gelf_level_key "gelf_level_key": One<Text> = "level",
+        /// Makes a request of each record: where its body is. Needs `headers_key`.
+        body_key "body_key": Opt<Text>,
+        /// Makes a request of each record: the map with its headers. Needs `body_key`.
+        headers_key "headers_key": Opt<Text>,
     }
 }

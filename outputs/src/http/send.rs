@@ -7,6 +7,7 @@ use crate::segment::{Chunk, Segment};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
+use std::collections::HashMap;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -15,9 +16,13 @@ use std::time::Duration;
 /// How much of an answer is told.
 const ANSWER_SHOWN: usize = 512;
 
-/// Segments of one tag, and which records of the chunk they hold.
+/// What goes out in one request.
 struct Group {
-    segments: Vec<usize>,
+    /// Segments, and which of their bytes.
+    parts: Vec<(usize, Range<usize>)>,
+    /// Headers of this request alone, as [`super::record::headers`] reads them.
+    headers: Option<(usize, Range<usize>)>,
+    /// Which records of the chunk they are.
     records: Vec<Range<usize>>,
 }
 
@@ -34,7 +39,8 @@ impl Http {
     pub(super) async fn deliver_by_tag(&self, chunk: &mut Chunk) -> Verdict {
         let (mut retry, mut refused) = (None, None);
         let mut refused_records: Vec<Range<usize>> = Vec::new();
-        for group in groups(chunk) {
+        let groups = if self.by_record.is_some() { singles(chunk) } else { groups(chunk) };
+        for group in groups {
             match self.send(&chunk.segments, &group).await {
                 Outcome::Accepted => mark(chunk, &group.records),
                 Outcome::Refused(reason) => {
@@ -80,7 +86,13 @@ impl Http {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        let tag = group.segments.first().and_then(|at| segments.get(*at)).map_or("", |segment| &*segment.tag);
+        let headers =
+            group.headers.as_ref().and_then(|(at, range)| segments.get(*at)?.bytes.get(range.clone()));
+        for (name, value) in super::record::headers(headers.unwrap_or_default()) {
+            request.headers_mut().append(name, value);
+        }
+        let tag =
+            group.parts.first().and_then(|(at, _)| segments.get(*at)).map_or("", |segment| &*segment.tag);
         if let (Some(name), Ok(value)) = (&self.header_tag, HeaderValue::from_str(tag)) {
             request.headers_mut().append(name.clone(), value);
         }
@@ -94,12 +106,12 @@ impl Http {
 
     fn body(&self, segments: &[Segment], group: &Group) -> Vec<u8> {
         let parts =
-            || group.segments.iter().filter_map(|at| segments.get(*at)).filter(|s| !s.bytes.is_empty());
-        let mut body = Vec::with_capacity(parts().map(|s| s.bytes.len() + 1).sum::<usize>() + 2);
-        if self.format == Format::Json {
+            || group.parts.iter().filter_map(|(at, range)| segments.get(*at)?.bytes.get(range.clone()));
+        let mut body = Vec::with_capacity(parts().map(|part| part.len() + 1).sum::<usize>() + 2);
+        if self.format == Format::Json && self.by_record.is_none() {
             crate::formats::join_array(&mut body, parts());
         } else {
-            parts().for_each(|segment| body.extend_from_slice(&segment.bytes));
+            parts().for_each(|part| body.extend_from_slice(part));
         }
         body
     }
@@ -132,27 +144,48 @@ impl Http {
 /// The segments of each tag in order of first appearance, without those that are done.
 fn groups(chunk: &Chunk) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut at_tag: HashMap<&str, usize> = HashMap::new();
     let mut first = 0;
     for (at, segment) in chunk.segments.iter().enumerate() {
         let records = first..first + segment.records as usize;
         first = records.end;
-        let done = !records.is_empty()
-            && chunk.done.get(records.clone()).is_some_and(|done| done.iter().all(|done| *done));
-        if done || segment.bytes.is_empty() {
+        if segment.bytes.is_empty() || is_done(chunk, &records) {
             continue;
         }
-        let same = |group: &&mut Group| {
-            group.segments.first().is_some_and(|at| chunk.segments[*at].tag == segment.tag)
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => {
-                group.segments.push(at);
-                group.records.push(records);
+        let group = *at_tag.entry(&segment.tag).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(Group { parts: Vec::new(), headers: None, records: Vec::new() });
+        }
+        groups[group].parts.push((at, 0..segment.bytes.len()));
+        groups[group].records.push(records);
+    }
+    groups
+}
+
+/// Each record that is not done by itself, with the headers that stand behind its body.
+fn singles(chunk: &Chunk) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut record = 0;
+    for (at, segment) in chunk.segments.iter().enumerate() {
+        let mut start = 0;
+        for event in &segment.events {
+            let (body, end) = (start + event.unescaped as usize, event.end as usize);
+            let records = record..record + 1;
+            if !is_done(chunk, &records) {
+                groups.push(Group {
+                    parts: vec![(at, start..body)],
+                    headers: Some((at, body..end)),
+                    records: vec![records],
+                });
             }
-            None => groups.push(Group { segments: vec![at], records: vec![records] }),
+            (start, record) = (end, record + 1);
         }
     }
     groups
+}
+
+fn is_done(chunk: &Chunk, records: &Range<usize>) -> bool {
+    !records.is_empty() && chunk.done.get(records.clone()).is_some_and(|done| done.iter().all(|done| *done))
 }
 
 fn mark(chunk: &mut Chunk, records: &[Range<usize>]) {

@@ -177,6 +177,43 @@ fn gunzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn records_can_make_requests_of_their_own() {
+    let server = Server::start(&[reply(200), reply(500)], None).await;
+    let output = server.output(&[("body_key", "$b"), ("headers_key", "$h['x']"), ("header_tag", "tag")]);
+    let records = [
+        (1, 0, r#"{"b":"one","h":{"x":{"X-A":"1","n":2,"bad name":"x","X-B":"two words"}}}"#),
+        (2, 0, r#"{"b":2,"h":{"x":{}}}"#),
+        (3, 0, r#"{"b":"three"}"#),
+        (4, 0, r#"{"b":"four\nlines","h":{"x":{}}}"#),
+    ];
+    let segment = segment(&*output, "t", &records);
+    assert_eq!(segment.records, 2, "a body is text, headers are a map");
+    let mut chunk = chunk(vec![segment]);
+    assert!(matches!(output.deliver(&mut chunk).await, Verdict::Retry { .. }));
+    assert_eq!(output.deliver(&mut chunk).await, DELIVERED);
+    let seen = server.seen();
+    assert_eq!(seen.iter().map(Seen::text).collect::<Vec<_>>(), ["one", "four\nlines", "four\nlines"]);
+    let names = ["x-a", "x-b", "bad name", "content-type", "tag"];
+    assert_eq!(names.map(|name| seen[0].header(name)), ["1", "two words", "", "", "t"]);
+}
+
+#[tokio::test]
+async fn gelf_is_a_record_a_line() {
+    let server = Server::start(&[], None).await;
+    let output = server.output(&[("format", "gelf"), ("gelf_short_message_key", "log")]);
+    let records = [(1, 0, r#"{"log":"a"}"#), (2, 0, r#"{"other":"b"}"#), (3, 0, r#"{"log":"c"}"#)];
+    assert_eq!(output.deliver(&mut chunk(vec![segment(&*output, "t", &records)])).await, DELIVERED);
+    let seen = server.seen().pop().expect("a request");
+    let line = |text: &str, second: u32| {
+        format!("{{\"version\":\"1.1\", \"short_message\":\"{text}\", \"timestamp\":{second}.000}}\n")
+    };
+    assert_eq!(
+        (seen.header("content-type"), seen.text()),
+        ("application/json", &*(line("a", 1) + &line("c", 3)))
+    );
+}
+
+#[tokio::test]
 async fn bodies_are_compressed() {
     let server = Server::start(&[], None).await;
     let body = format!("[{}]", JSON.join(","));
@@ -395,6 +432,7 @@ fn what_cannot_be_had_is_refused() {
         (&[("port", "0")][..], "`port` is 0"),
         (&[("port", "99999")], "`port` is 99999"),
         (&[("format", "xml")], "`format` is `xml`"),
+        (&[("body_key", "$b")], "`body_key` needs `headers_key` too"),
         (&[("compress", "brotli")], "`compress` is `brotli`"),
         (&[("proxy", "proxy:3128")], "`proxy` is `proxy:3128`"),
         (&[("header", "bad:name x")], "`header` is `bad:name x`"),

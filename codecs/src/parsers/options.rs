@@ -1,0 +1,248 @@
+//! The options of `[PARSER]`, and how they become a parser.
+
+use super::decode::{Action, Backend, Decoder, Rule};
+use super::types::{Kind, Types};
+use super::{Format, Parser};
+use crate::conf::options::check_names;
+use crate::conf::values::{Bool, Text, split_quoted};
+use crate::conf::{Diagnostics, Section};
+use crate::regex::Regex;
+use crate::time;
+
+crate::choice! {
+    /// How a parser reads its text.
+    pub enum FormatName { Json "json", Regex "regex", Ltsv "ltsv", Logfmt "logfmt" }
+}
+
+crate::options! {
+    /// Makes fields and a time out of a text.
+    pub struct Options {
+        /// Name by which inputs and filters refer to it.
+        name "Name": Opt<Text>,
+        /// How the text is read.
+        format "Format": Opt<FormatName>,
+        /// For the format regex: a Ruby pattern whose named groups become fields.
+        regex "Regex": Opt<Text>,
+        /// For the format regex: leave out groups that are empty.
+        skip_empty_values "Skip_Empty_Values": One<Bool> = "true",
+        /// Key of the field that holds the time; without it, `time`.
+        time_key "Time_Key": Opt<Text>,
+        /// How the time is written, in the conversions of strptime and `%L` (or `%f`) for fractions of a second.
+        time_format "Time_Format": Opt<Text>,
+        /// Keep the time's field in the record.
+        time_keep "Time_Keep": One<Bool> = "false",
+        /// A time that does not fit its format fails; `off` takes the part that fits.
+        time_strict "Time_Strict": One<Bool> = "true",
+        /// Read times without a zone in the machine's zone.
+        time_system_timezone "Time_System_Timezone": One<Bool> = "false",
+        /// Offset from UTC of times without a zone: `+0100`.
+        time_offset "Time_Offset": Opt<Text>,
+        /// Zone of times without one, by its name in the zone database: `Europe/Berlin`.
+        time_zone "Time_Zone": Opt<Text>,
+        /// For the format logfmt: a key without a value makes the line not fit.
+        logfmt_no_bare_keys "Logfmt_No_Bare_Keys": One<Bool> = "false",
+        /// Types of fields: `code:integer size:integer ratio:float ok:bool id:hex`.
+        types "Types": Opt<Text>,
+        /// Decode a field's text and append what it holds: `json log`.
+        decode_field "Decode_Field": Many<Text>,
+        /// Decode a field's text in its place: `escaped_utf8 log do_next`.
+        decode_field_as "Decode_Field_As": Many<Text>,
+    }
+}
+
+/// Rules of a zone by its name; the empty name is the machine's own.
+pub type Zones<'z> = &'z dyn Fn(&str) -> Option<time::Zone>;
+
+/// The zones that need no database.
+pub(super) fn only_utc(name: &str) -> Option<time::Zone> {
+    ["UTC", "Etc/UTC", "GMT", "Etc/GMT"].contains(&name).then(time::Zone::utc)
+}
+
+pub(super) fn configure(
+    section: &Section,
+    zones: Zones<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Parser> {
+    let name = section.get("name").map(|e| e.value.clone()).unwrap_or_default();
+    let owner = if name.is_empty() { "parser".to_owned() } else { format!("parser {name}") };
+    check_names(section, &owner, &[Options::TABLE], diagnostics);
+    let options = Options::read(section, &owner, diagnostics)?;
+    if name.is_empty() {
+        diagnostics.error(&section.span, "parser: `name` is missing").help("rule: every parser has a name");
+        return None;
+    }
+    let Some(format) = options.format else {
+        diagnostics
+            .error(&section.span, format!("{owner}: `format` is missing"))
+            .help(format!("rule: {FORMATS}"));
+        return None;
+    };
+    let regex = regex(section, &owner, format, &options, diagnostics);
+    let time = time_format(section, &owner, &options, zones, diagnostics);
+    let decoders = decoders(section, &owner, diagnostics);
+    let types = options.types.as_ref().map(|t| types(&t.0)).unwrap_or_default();
+    Some(Parser {
+        name,
+        format: match format {
+            FormatName::Json => Format::Json,
+            FormatName::Regex => Format::Regex,
+            FormatName::Ltsv => Format::Ltsv,
+            FormatName::Logfmt => Format::Logfmt,
+        },
+        regex: regex?,
+        skip_empty: options.skip_empty_values.0,
+        time_key: filled(&options.time_key).unwrap_or("time").as_bytes().to_vec(),
+        time: time?,
+        time_keep: options.time_keep.0,
+        no_bare_keys: options.logfmt_no_bare_keys.0,
+        types,
+        decoders: decoders?,
+    })
+}
+
+const FORMATS: &str = "one of json, regex, ltsv, logfmt";
+
+/// A value that is there and not empty: an empty one counts as none.
+fn filled(value: &Option<Text>) -> Option<&str> {
+    value.as_ref().map(|t| t.0.as_str()).filter(|t| !t.is_empty())
+}
+
+/// The outer `None` means that an error was reported.
+fn regex(
+    section: &Section,
+    owner: &str,
+    format: FormatName,
+    options: &Options,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<Regex>> {
+    if format != FormatName::Regex {
+        return Some(None);
+    }
+    let Some(pattern) = filled(&options.regex) else {
+        diagnostics
+            .error(&section.span, format!("{owner}: `regex` is missing"))
+            .help("rule: the format regex needs one");
+        return None;
+    };
+    let span = section.get("regex").map_or(&section.span, |e| &e.value_span);
+    match Regex::new(pattern) {
+        Ok(regex) => {
+            if regex.names().is_empty() {
+                diagnostics
+                    .warning(span, format!("{owner}: `regex` has no named group, so nothing ever fits"))
+                    .help("write (?<name>…) around what shall be a field");
+            }
+            Some(Some(regex))
+        }
+        Err(error) => {
+            diagnostics
+                .error(span, format!("{owner}: `regex` is not a pattern: {error}"))
+                .help(format!("pattern: {pattern}"));
+            None
+        }
+    }
+}
+
+fn time_format(
+    section: &Section,
+    owner: &str,
+    options: &Options,
+    zones: Zones<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<time::Format>> {
+    let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
+    let zone_name = filled(&options.time_zone);
+    let Some(format) = filled(&options.time_format) else {
+        if zone_name.is_some() {
+            diagnostics.error(span("time_zone"), format!("{owner}: `time_zone` needs a `time_format`"));
+            return None;
+        }
+        return Some(None);
+    };
+    let system = options.time_system_timezone.0;
+    if zone_name.is_some() && (system || filled(&options.time_offset).is_some()) {
+        let other = if system { "time_system_timezone" } else { "time_offset" };
+        diagnostics.error(span("time_zone"), format!("{owner}: `time_zone` cannot stand beside `{other}`"));
+        return None;
+    }
+    let mut made = time::Options { strict: options.time_strict.0, ..time::Options::default() };
+    if system {
+        made.system = zones("");
+        if made.system.is_none() {
+            diagnostics.warning(
+                span("time_system_timezone"),
+                format!("{owner}: the machine's zone is not known; times without a zone are read as UTC"),
+            );
+        }
+    } else if let Some(name) = zone_name {
+        made.zone = zones(name);
+        if made.zone.is_none() {
+            diagnostics
+                .error(span("time_zone"), format!("{owner}: `time_zone` is `{name}`"))
+                .help("rule: a name in this machine's zone database, like Europe/Berlin");
+            return None;
+        }
+    } else if let Some(offset) = filled(&options.time_offset) {
+        match time::parse_offset(offset) {
+            Ok(seconds) => made.offset = seconds,
+            Err(rule) => {
+                diagnostics
+                    .error(span("time_offset"), format!("{owner}: `time_offset` is `{offset}`"))
+                    .help(format!("rule: {rule}"));
+                return None;
+            }
+        }
+    }
+    Some(Some(time::Format::new(format, made)))
+}
+
+fn types(text: &str) -> Types {
+    let pairs = text.split(' ').filter_map(|word| word.split_once(':'));
+    Types::new(pairs.map(|(key, kind)| {
+        let kind = match kind.to_ascii_lowercase().as_str() {
+            "integer" => Kind::Integer,
+            "float" => Kind::Float,
+            "bool" => Kind::Bool,
+            "hex" => Kind::Hex,
+            _ => Kind::Text,
+        };
+        (key.as_bytes().to_vec(), kind)
+    }))
+}
+
+/// Both kinds of decoder in the order of the text, by field.
+fn decoders(section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Option<Vec<Decoder>> {
+    let mut decoders: Vec<Decoder> = Vec::new();
+    for entry in &section.entries {
+        let in_place = match entry.key.to_ascii_lowercase().as_str() {
+            "decode_field" => false,
+            "decode_field_as" => true,
+            _ => continue,
+        };
+        let words = split_quoted(&entry.value);
+        let backend = words.first().and_then(|word| match word.to_ascii_lowercase().as_str() {
+            "json" => Some(Backend::Json),
+            "escaped" => Some(Backend::Escaped),
+            "escaped_utf8" => Some(Backend::EscapedUtf8),
+            "mysql_quoted" => Some(Backend::MysqlQuoted),
+            _ => None,
+        });
+        let (Some(backend), Some(field)) = (backend, words.get(1)) else {
+            diagnostics
+                .error(&entry.value_span, format!("{owner}: `{}` is `{}`", entry.key.to_ascii_lowercase(), entry.value))
+                .help("rule: json, escaped, escaped_utf8 or mysql_quoted, then a field, then try_next or do_next if wanted");
+            return None;
+        };
+        let action = match words.get(2).map(|w| w.to_ascii_lowercase()).as_deref() {
+            Some("try_next") => Action::TryNext,
+            Some("do_next") => Action::DoNext,
+            _ => Action::Stop,
+        };
+        let rule = Rule { in_place, backend, action };
+        match decoders.iter_mut().find(|d| d.key == field.as_bytes()) {
+            Some(decoder) => decoder.rules.push(rule),
+            None => decoders.push(Decoder { key: field.as_bytes().to_vec(), rules: vec![rule] }),
+        }
+    }
+    Some(decoders)
+}

@@ -1,0 +1,91 @@
+//! Times as Fluent Bit reads them; the tables were checked against it.
+
+use super::*;
+
+const NOW: Timestamp = Timestamp { secs: 1_706_970_625, nanos: 0 };
+
+fn parse(format: &str, text: &str) -> Option<(i64, u32)> {
+    let format = Format::new(format, Options { strict: true, ..Options::default() });
+    let mut cache = Cache::default();
+    let first = format.parse(text.as_bytes(), NOW, &mut cache);
+    assert_eq!(format.parse(text.as_bytes(), NOW, &mut cache), first, "a remembered prefix changes `{text}`");
+    assert_eq!(format.whole(text.as_bytes(), NOW), first, "a prefix changes `{text}`");
+    first.map(|t| (t.secs, t.nanos))
+}
+
+#[test]
+fn texts_and_their_times() {
+    for (format, text, expected) in [
+        ("%Y-%m-%dT%H:%M:%S.%L", "2024-02-03T14:30:25.123456Z", Some((1_706_970_625, 123_456_000))),
+        ("%Y-%m-%dT%H:%M:%S.%L%z", "2024-02-03T14:30:25.000000001+01:00", Some((1_706_967_025, 1))),
+        ("%Y-%m-%dT%H:%M:%S.%fZ", "2024-02-03T14:30:25.123Z", Some((1_706_970_625, 123_000_000))),
+        ("%Y-%m-%d %H:%M:%S,%f", "2024-02-03 14:30:25,5", Some((1_706_970_625, 500_000_000))),
+        ("%d/%b/%Y:%H:%M:%S %z", "10/Oct/2023:13:55:36 -0700", Some((1_696_971_336, 0))),
+        ("%d/%b/%Y:%H:%M:%S %z", "10/Oct/2023:13:55:36", None),
+        ("%m/%d/%y %I:%M:%S %p", "03/04/21 01:02:03 PM", Some((1_614_862_923, 0))),
+        ("%m/%d/%y %I:%M:%S %p", "12/31/99 12:00:00 AM", Some((946_598_400, 0))),
+        ("%s", "1700000001.5", Some((1_700_000_001, 0))),
+        ("%s.%L", "1700000001.25", Some((1_700_000_001, 250_000_000))),
+        ("%b %d %H:%M:%S", "Feb  7 01:02:03", Some((1_707_267_723, 0))),
+        ("%b %d %H:%M:%S", "  nov 20 10:20:30", Some((1_732_098_030, 0))),
+        ("%H:%M:%S", "01:02:03", Some((1_706_922_123, 0))),
+        ("%Y-%j %H", "2024-060 5", Some((1_709_182_800, 0))),
+        ("%Y-%m-%d", "2024-02-30", Some((1_709_251_200, 0))),
+        ("%Y", "2024", Some((1_704_067_200 - 86_400, 0))),
+        ("%Y-%m-%d %H:%M:%S %Z", "2024-02-03 14:30:25 CET", Some((1_706_967_025, 0))),
+        ("%Y-%m-%d %H:%M:%S %Z", "2024-02-03 14:30:25 XYZ", None),
+        ("%FT%TZ", "2024-02-03T14:30:25Z", Some((1_706_970_625, 0))),
+        ("%Y-%m-%dT%H:%M:%S", "2024-02-03T14:30", None),
+        ("%Y-%m-%dT%H:%M:%S.%L", "2024-02-03T14:30:25.", None),
+        ("%Q", "x", None),
+    ] {
+        assert_eq!(parse(format, text), expected, "`{format}` on `{text}`");
+    }
+}
+
+#[test]
+fn an_offset_holds_where_the_text_has_none() {
+    let options = Options { offset: 3600, strict: true, ..Options::default() };
+    let mut cache = Cache::default();
+    let plain = Format::new("%Y-%m-%d %H:%M:%S", options.clone());
+    assert_eq!(plain.parse(b"2024-02-03 14:30:25", NOW, &mut cache).map(|t| t.secs), Some(1_706_967_025));
+    let zoned = Format::new("%Y-%m-%d %H:%M:%S %z", options);
+    assert_eq!(
+        zoned.parse(b"2024-02-03 14:30:25 +0000", NOW, &mut cache).map(|t| t.secs),
+        Some(1_706_970_625)
+    );
+}
+
+#[test]
+fn a_prefix_is_remembered_for_its_own_text_only() {
+    let format = Format::new("%Y-%m-%dT%H:%M:%S.%L", Options { strict: true, ..Options::default() });
+    let mut cache = Cache::default();
+    for (text, secs) in [
+        ("2024-02-03T14:30:25.1", 1_706_970_625),
+        ("2024-02-03T14:30:26.1", 1_706_970_626),
+        ("2024-02-03T14:31:26.1", 1_706_970_686),
+        ("2024-02-03T14:30:25.1", 1_706_970_625),
+    ] {
+        assert_eq!(format.parse(text.as_bytes(), NOW, &mut cache).map(|t| t.secs), Some(secs), "{text}");
+    }
+}
+
+#[test]
+fn no_cut_text_panics() {
+    for format in
+        ["%c %Z", "%G-%V-%u %z", "%Y-%m-%dT%H:%M:%S.%L%z", "%s", "%b %e %I %p %n%%", "%EY %Oy %EOd %"]
+    {
+        for text in [
+            "Sat Feb  3 14:30:25 2024 UTC",
+            "2024-05-6 EST",
+            "2024-02-03T14:30:25.123456789+0100",
+            "99999999999999999999",
+        ] {
+            for cut in 0..=text.len() {
+                parse(format, &text[..cut]);
+                let loose = Format::new(format, Options::default());
+                assert!(loose.parse(&text.as_bytes()[..cut], NOW, &mut Cache::default()).is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What a failed AWS call means to its caller: try again, wait for a person, or give up.
+//!
+//! Owns: the reading of error codes that all services share. Never: knows an operation; names no secret.
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::error::Error;
+use std::time::Duration;
+
+/// A failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Throttling, 5xx, time-outs, torn answers: the same request may succeed later.
+    Retry {
+        /// The service's own delay.
+        after: Option<Duration>,
+        /// For the log.
+        reason: String,
+        /// True when no answer came at all.
+        unanswered: bool,
+    },
+    /// The credentials ran out: ask for new ones, then try again.
+    Expired {
+        /// For the log.
+        reason: String,
+    },
+    /// Rights or credentials are missing: only a person can help.
+    Hold {
+        /// What is missing and what to do.
+        reason: String,
+    },
+    /// What the call names does not exist.
+    Missing {
+        /// For the log.
+        reason: String,
+    },
+    /// What the call should make exists.
+    Exists,
+    /// The service has these events.
+    Accepted,
+    /// The same request will never succeed.
+    Final {
+        /// For the log.
+        reason: String,
+    },
+}
+
+/// Reads the error of `action` (such as `logs:PutLogEvents`) on `resource`.
+pub fn classify<E>(error: &SdkError<E, HttpResponse>, action: &str, resource: &str) -> Fault
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+    let Some(service) = error.as_service_error() else {
+        return unanswered(error, action, status);
+    };
+    let code = service.code().unwrap_or_default();
+    // Codes may come as `com.amazonaws.logs#ThrottlingException`.
+    let code = code.rsplit('#').next().unwrap_or(code);
+    let message = service.message().unwrap_or_default();
+    let reason = match (code, message) {
+        ("", _) => format!("{action}: status {status}"),
+        (code, "") => format!("{action}: status {status}, {code}"),
+        (code, message) => format!("{action}: status {status}, {code}: {message}"),
+    };
+    answered(code, status, reason, action, resource, retry_after(error))
+}
+
+/// An answer with an error in it.
+fn answered(
+    code: &str,
+    status: u16,
+    reason: String,
+    action: &str,
+    resource: &str,
+    after: Option<Duration>,
+) -> Fault {
+    match code {
+        "ResourceNotFoundException" => Fault::Missing { reason },
+        "ResourceAlreadyExistsException" => Fault::Exists,
+        "DataAlreadyAcceptedException" => Fault::Accepted,
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => {
+            Fault::Expired { reason }
+        }
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "UnauthorizedOperation" => Fault::Hold {
+            reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)"),
+        },
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "AuthFailure" => Fault::Hold {
+            reason: format!("{reason} (the credentials are not valid for this account and region)"),
+        },
+        "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "RequestTimeTooSkewed" => {
+            Fault::Hold { reason: format!("{reason} (check the secret key and the clock of this machine)") }
+        }
+        "OptInRequired"
+        | "SubscriptionRequiredException"
+        | "LimitExceededException"
+        | "KMSAccessDeniedException" => Fault::Hold { reason },
+        _ if retryable(code, status) => Fault::Retry { after, reason, unanswered: false },
+        _ if status == 401 || status == 403 => Fault::Hold {
+            reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)"),
+        },
+        _ => Fault::Final { reason },
+    }
+}
+
+/// True for codes and statuses that another attempt may mend.
+fn retryable(code: &str, status: u16) -> bool {
+    let named = [
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestLimitExceeded",
+        "BandwidthLimitExceeded",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "InternalFailure",
+        "InternalError",
+        "InternalServerException",
+        "OperationAbortedException",
+        "InvalidSequenceTokenException",
+    ];
+    // An answer of another status without a known code is not the service's: a proxy between us speaks.
+    named.contains(&code) || matches!(status, 0 | 200..=399 | 408 | 425 | 429 | 500..)
+}
+
+/// No answer, or one that could not be read.
+fn unanswered<E>(error: &SdkError<E, HttpResponse>, action: &str, status: u16) -> Fault
+where
+    E: Error + 'static,
+{
+    let mut chain = vec![error.to_string()];
+    let mut cause = error.source();
+    let mut credentials = None;
+    while let Some(inner) = cause {
+        if let Some(found) = inner.downcast_ref::<CredentialsError>() {
+            credentials = Some(matches!(found, CredentialsError::ProviderTimedOut(_)));
+        }
+        let text = inner.to_string();
+        if chain.last() != Some(&text) {
+            chain.push(text);
+        }
+        cause = inner.source();
+    }
+    let text = chain.join(": ");
+    match credentials {
+        Some(false) => Fault::Hold {
+            reason: format!(
+                "{action}: no AWS credentials: {text} (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role for this pod, task or instance)"
+            ),
+        },
+        Some(true) => {
+            Fault::Retry { after: None, reason: format!("{action}: credentials: {text}"), unanswered: false }
+        }
+        None if matches!(error, SdkError::ConstructionFailure(_)) => {
+            Fault::Final { reason: format!("{action}: {text}") }
+        }
+        None => Fault::Retry {
+            after: None,
+            reason: if status == 0 {
+                format!("{action}: {text}")
+            } else {
+                format!("{action}: status {status}: {text}")
+            },
+            unanswered: status == 0,
+        },
+    }
+}
+
+/// The delay that the service asks for: `Retry-After` in seconds, at most an hour.
+fn retry_after<E>(error: &SdkError<E, HttpResponse>) -> Option<Duration> {
+    let seconds: u64 = error.raw_response()?.headers().get("retry-after")?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_to_do() {
+        let of = |code: &str, status| answered(code, status, String::new(), "logs:PutLogEvents", "x", None);
+        for code in ["ThrottlingException", "ServiceUnavailableException", "OperationAbortedException"] {
+            assert!(matches!(of(code, 400), Fault::Retry { .. }), "{code}");
+        }
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(matches!(of("", status), Fault::Retry { .. }), "{status}");
+        }
+        for code in ["AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException"] {
+            assert!(matches!(of(code, 400), Fault::Hold { .. }), "{code}");
+        }
+        for code in ["InvalidParameterException", "SerializationException", "", "UnknownOperationException"] {
+            assert!(matches!(of(code, 400), Fault::Final { .. }), "{code}");
+        }
+        assert!(matches!(of("ExpiredTokenException", 400), Fault::Expired { .. }));
+        assert!(matches!(of("", 403), Fault::Hold { .. }));
+    }
+}

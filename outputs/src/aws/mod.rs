@@ -1,0 +1,11 @@
+//! What all AWS outputs share: credentials, region, endpoint, connections, and the reading of errors.
+//!
+//! Owns: how the SDK is set up and what its errors mean to a caller. Never: knows a service's operations.
+
+pub mod faults;
+pub mod session;
+pub mod transport;
+
+pub use faults::{Fault, classify};
+pub use session::{Account, Endpoint};
+pub use transport::{Limits, Tls, Transport};

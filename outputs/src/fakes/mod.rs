@@ -1,0 +1,9 @@
+//! In-process peers that enforce the rules of the real services and fail by script, for tests of this crate and of the
+//! engine (feature `fakes`).
+//!
+//! Owns: servers on loopback. Never: part of the shipped binary.
+
+pub mod cloudwatch_logs;
+pub mod http;
+
+pub use cloudwatch_logs::{Act, CloudwatchFake};
