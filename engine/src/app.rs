@@ -62,9 +62,22 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Option<(Config, Plan)> {
     config.zip(plan)
 }
 
+/// What an output tells goes to the log.
+fn told_by_output(level: outputs::notice::Level, component: &str, message: &str) {
+    use outputs::notice::Level as Told;
+    let level = match level {
+        Told::Error => log::Level::Error,
+        Told::Warn => log::Level::Warn,
+        Told::Info => log::Level::Info,
+        Told::Debug => log::Level::Debug,
+    };
+    log::write(level, component, message);
+}
+
 /// Sets the log up and runs.
 fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
     log::set_level(config.log_level(cli.level(), &DiskSource));
+    outputs::notice::set_sink(told_by_output);
     if let Some(file) = &config.service.log_file
         && let Err(error) = log::set_file(Path::new(&file.0))
     {

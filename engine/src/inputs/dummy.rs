@@ -72,12 +72,18 @@ impl Plugin for Dummy {
         vec![Options::TABLE]
     }
 
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Configured> {
         let options = Options::read(section, context.name, diagnostics)?;
         let mut body = options.dummy.0.clone();
         if !is_json(body.as_bytes()) {
             let span = section.get("Dummy").map_or(&section.span, |e| &e.value_span);
-            diagnostics.warning(span, format!("{}: `dummy` is not JSON, `{DEFAULT_BODY}` is used", context.name));
+            diagnostics
+                .warning(span, format!("{}: `dummy` is not JSON, `{DEFAULT_BODY}` is used", context.name));
             body = DEFAULT_BODY.to_owned();
         }
         let input = Generator {
@@ -114,13 +120,16 @@ fn is_json(mut text: &[u8]) -> bool {
 }
 
 fn interval(options: &Options) -> Duration {
-    let (secs, nanos) = match (u64::try_from(options.interval_sec.0), u64::try_from(options.interval_nsec.0)) {
+    let (secs, nanos) = match (u64::try_from(options.interval_sec.0), u64::try_from(options.interval_nsec.0))
+    {
         (Ok(secs), Ok(nanos)) => (secs, nanos),
         // A negative one counts as not set.
         _ => (0, 0),
     };
     match (secs, nanos) {
-        (0, 0) if options.rate.0 > 1 => Duration::from_nanos((1_000_000_000 / options.rate.0.unsigned_abs()).max(1)),
+        (0, 0) if options.rate.0 > 1 => {
+            Duration::from_nanos((1_000_000_000 / options.rate.0.unsigned_abs()).max(1))
+        }
         (0, 0) => Duration::from_secs(1),
         (secs, nanos) => Duration::from_secs(secs) + Duration::from_nanos(nanos),
     }
@@ -128,7 +137,10 @@ fn interval(options: &Options) -> Duration {
 
 fn start(options: &Options) -> Option<Timestamp> {
     let (secs, nanos) = (options.start_time_sec.0, options.start_time_nsec.0);
-    (secs >= 0 || nanos >= 0).then(|| Timestamp { secs: secs.max(0), nanos: u32::try_from(nanos.clamp(0, 999_999_999)).unwrap_or(0) })
+    (secs >= 0 || nanos >= 0).then(|| Timestamp {
+        secs: secs.max(0),
+        nanos: u32::try_from(nanos.clamp(0, 999_999_999)).unwrap_or(0),
+    })
 }
 
 /// The configured input.
@@ -168,11 +180,16 @@ impl Input for Generator {
             }
             made += count;
             // What could not be made in time is not made up for.
-            next = (next + self.interval * u32::try_from(count).unwrap_or(u32::MAX)).max(time.checked_sub(Duration::from_secs(1)).unwrap_or(time));
+            next = (next + self.interval * u32::try_from(count).unwrap_or(u32::MAX))
+                .max(time.checked_sub(Duration::from_secs(1)).unwrap_or(time));
             settle(&engine, lines.len(), lines.capacity());
             let (end, position) = (lines.len(), Position { file: 0, offset: at });
             at += end as u64;
-            engine.submit(&source, Block { buffer: lines, start: 0, end, position }, Position { file: 0, offset: at });
+            engine.submit(
+                &source,
+                Block { buffer: lines, start: 0, end, position },
+                Position { file: 0, offset: at },
+            );
         }
         engine.quiet();
     }
@@ -186,7 +203,10 @@ impl Generator {
             return base;
         }
         let nanos = u64::from(base.nanos) + u64::from(after.subsec_nanos());
-        Timestamp { secs: base.secs + after.as_secs() as i64 + (nanos / 1_000_000_000) as i64, nanos: (nanos % 1_000_000_000) as u32 }
+        Timestamp {
+            secs: base.secs + after.as_secs() as i64 + (nanos / 1_000_000_000) as i64,
+            nanos: (nanos % 1_000_000_000) as u32,
+        }
     }
 
     /// One line a record: its time.
@@ -200,7 +220,8 @@ impl Generator {
 fn wait(engine: &InputContext, timeout: Option<Duration>) {
     let wake = engine.wake_fd();
     let mut fds = [PollFd::new(&wake, PollFlags::IN)];
-    let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
+    let timeout =
+        timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) });
     if poll(&mut fds, timeout.as_ref()).is_ok_and(|n| n > 0) {
         let _ = rustix::io::read(wake, &mut [0; 8]);
     }
@@ -222,7 +243,9 @@ impl Decoder for Body {
             let mut number = || numbers.next().and_then(|n| n.parse::<i64>().ok()).unwrap_or(0);
             job.now = Timestamp { secs: number(), nanos: number() as u32 };
             let mut text = self.text.trim_ascii();
-            while let Ok(Some((value, used))) = SCRATCH.with_borrow_mut(|scratch| parse_prefix(text, job.arena(), scratch)) {
+            while let Ok(Some((value, used))) =
+                SCRATCH.with_borrow_mut(|scratch| parse_prefix(text, job.arena(), scratch))
+            {
                 if matches!(expand(value, job.arena()), Value::Map(_)) {
                     emit(value, job);
                 }
@@ -237,7 +260,15 @@ mod tests {
     use super::*;
 
     fn generator(start: Option<Timestamp>, fixed: bool) -> Generator {
-        Generator { tag: "d".into(), interval: Duration::from_secs(1), samples: 0, copies: 2, start, fixed, at_once: false }
+        Generator {
+            tag: "d".into(),
+            interval: Duration::from_secs(1),
+            samples: 0,
+            copies: 2,
+            start,
+            fixed,
+            at_once: false,
+        }
     }
 
     #[test]
@@ -245,7 +276,10 @@ mod tests {
         let (first, start) = (Timestamp { secs: 5, nanos: 900_000_000 }, Timestamp { secs: 100, nanos: 1 });
         let after = Duration::from_millis(2200);
         assert_eq!(generator(None, false).time(first, after), Timestamp { secs: 8, nanos: 100_000_000 });
-        assert_eq!(generator(Some(start), false).time(first, after), Timestamp { secs: 102, nanos: 200_000_001 });
+        assert_eq!(
+            generator(Some(start), false).time(first, after),
+            Timestamp { secs: 102, nanos: 200_000_001 }
+        );
         assert_eq!(generator(Some(start), true).time(first, after), start);
         assert_eq!(generator(None, true).lines(2, first), b"5 900000000\n".repeat(4));
     }

@@ -58,7 +58,12 @@ impl Plugin for Stdin {
         vec![Options::TABLE]
     }
 
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Configured> {
         let options = Options::read(section, context.name, diagnostics)?;
         let size = options.buffer_size.0;
         if size < BUFFER_BYTES_MIN {
@@ -84,7 +89,10 @@ impl Plugin for Stdin {
             input: Box::new(input),
             decoder,
             tags: vec![context.tag.to_owned()],
-            notes: vec![format!("{}: what was read and not delivered is lost when the program is killed", context.name)],
+            notes: vec![format!(
+                "{}: what was read and not delivered is lost when the program is killed",
+                context.name
+            )],
         })
     }
 }
@@ -174,7 +182,11 @@ impl Reading {
             settle(engine, charge, buffer.capacity());
             let position = Position { file: 0, offset: at };
             at += end as u64;
-            engine.submit(&source, Block { buffer, start: 0, end, position }, Position { file: 0, offset: at });
+            engine.submit(
+                &source,
+                Block { buffer, start: 0, end, position },
+                Position { file: 0, offset: at },
+            );
             if got == 0 {
                 log!(Warn, self.component, "end of file (stdin closed by remote end)");
                 engine.finished();
@@ -351,9 +363,12 @@ mod tests {
 
     #[test]
     fn times_of_arrays_are_exact() {
-        for (text, secs, nanos) in
-            [("1700000000.5", 1_700_000_000, 500_000_000), ("1700000001", 1_700_000_001, 0), ("1.123456789012", 1, 123_456_789), ("1e3", 1000, 0)]
-        {
+        for (text, secs, nanos) in [
+            ("1700000000.5", 1_700_000_000, 500_000_000),
+            ("1700000001", 1_700_000_001, 0),
+            ("1.123456789012", 1, 123_456_789),
+            ("1e3", 1000, 0),
+        ] {
             assert_eq!(time_of(Value::Number(text.as_bytes())), Some(Timestamp { secs, nanos }), "{text}");
         }
         assert_eq!(time_of(Value::text(b"1")), None);

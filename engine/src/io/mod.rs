@@ -6,8 +6,6 @@
 
 mod ring;
 
-
-
 use rustix::buffer::spare_capacity;
 use rustix::fd::BorrowedFd;
 use std::io;
@@ -186,7 +184,8 @@ mod tests {
     fn read_all(reader: &mut Reader, file: &std::fs::File, sizes: &[usize]) -> Vec<u8> {
         let mut out = Vec::new();
         for &size in sizes.iter().cycle() {
-            let target = if size == 0 { Target::Stage } else { Target::Append(Vec::with_capacity(size + 7), size) };
+            let target =
+                if size == 0 { Target::Stage } else { Target::Append(Vec::with_capacity(size + 7), size) };
             let mut batch = [Request::new(file.as_fd(), out.len() as u64, target)];
             reader.run(&mut batch);
             let [request] = batch;
@@ -237,8 +236,10 @@ mod tests {
         let good = file(b"good");
         let directory = std::fs::File::open(std::env::temp_dir()).expect("open");
         for mut reader in [Reader::probe().0, Reader::plain()] {
-            let mut batch =
-                [Request::new(directory.as_fd(), 0, Target::Stage), Request::new(good.as_fd(), 1, Target::Stage)];
+            let mut batch = [
+                Request::new(directory.as_fd(), 0, Target::Stage),
+                Request::new(good.as_fd(), 1, Target::Stage),
+            ];
             reader.run(&mut batch);
             assert!(batch[0].result.is_err());
             assert_eq!(*batch[1].result.as_ref().expect("read"), 3);

@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn cuts_fall_between_characters() {
-        for (line, limit, expected) in [("abcdef", 4, 4), ("abc", 4, 3), ("aé", 2, 1), ("日本語", 5, 3), ("日本語", 6, 6)] {
+        for (line, limit, expected) in
+            [("abcdef", 4, 4), ("abc", 4, 3), ("aé", 2, 1), ("日本語", 5, 3), ("日本語", 6, 6)]
+        {
             assert_eq!(cut_at(line.as_bytes(), limit), expected, "{line} {limit}");
         }
         assert_eq!(cut_at(&[0x80; 9], 4), 4);

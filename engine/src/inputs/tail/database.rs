@@ -89,9 +89,13 @@ impl Database {
         }
         connection.execute_batch(&format!("PRAGMA journal_mode={};", settings.journal_mode))?;
         for column in ["offset_marker", "offset_marker_size"] {
-            let there = connection.prepare("SELECT 1 FROM pragma_table_info('in_tail_files') WHERE name=?1")?.exists([column])?;
+            let there = connection
+                .prepare("SELECT 1 FROM pragma_table_info('in_tail_files') WHERE name=?1")?
+                .exists([column])?;
             if !there {
-                connection.execute_batch(&format!("ALTER TABLE in_tail_files ADD COLUMN {column} INTEGER DEFAULT 0;"))?;
+                connection.execute_batch(&format!(
+                    "ALTER TABLE in_tail_files ADD COLUMN {column} INTEGER DEFAULT 0;"
+                ))?;
             }
         }
         Ok(Database { connection })
@@ -117,20 +121,36 @@ impl Database {
     }
 
     /// Adds a file; returns its key.
-    pub(super) fn insert(&self, name: &Path, inode: u64, offset: u64, marker: Marker, created: i64) -> rusqlite::Result<i64> {
+    pub(super) fn insert(
+        &self,
+        name: &Path,
+        inode: u64,
+        offset: u64,
+        marker: Marker,
+        created: i64,
+    ) -> rusqlite::Result<i64> {
         self.connection
             .prepare_cached(
                 "INSERT INTO in_tail_files (name, offset, inode, created, offset_marker, offset_marker_size) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![name.to_string_lossy(), offset as i64, inode as i64, created, marker.hash as i64, marker.size])?;
+            .execute(params![
+                name.to_string_lossy(),
+                offset as i64,
+                inode as i64,
+                created,
+                marker.hash as i64,
+                marker.size
+            ])?;
         Ok(self.connection.last_insert_rowid())
     }
 
     /// Stores a delivered offset; false when the row is gone.
     pub(super) fn update(&self, id: i64, offset: u64, marker: Marker) -> rusqlite::Result<bool> {
         self.connection
-            .prepare_cached("UPDATE in_tail_files SET offset=?1, offset_marker=?2, offset_marker_size=?3 WHERE id=?4")?
+            .prepare_cached(
+                "UPDATE in_tail_files SET offset=?1, offset_marker=?2, offset_marker_size=?3 WHERE id=?4",
+            )?
             .execute(params![offset as i64, marker.hash as i64, marker.size, id])
             .map(|changed| changed > 0)
     }
@@ -149,7 +169,10 @@ impl Database {
     }
 
     /// Runs `work` in one transaction: all of it is stored, or nothing.
-    pub(super) fn transaction<T>(&self, work: impl FnOnce(&Self) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    pub(super) fn transaction<T>(
+        &self,
+        work: impl FnOnce(&Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
         let transaction = self.connection.unchecked_transaction()?;
         let result = work(self)?;
         transaction.commit()?;
@@ -184,7 +207,8 @@ mod tests {
         let marker = Marker::of(b"line one\n");
         {
             let db = Database::open(&settings(&dir)).expect("open");
-            let id = db.insert(Path::new("/a.log"), u64::MAX - 5, 3, Marker::default(), 1000).expect("insert");
+            let id =
+                db.insert(Path::new("/a.log"), u64::MAX - 5, 3, Marker::default(), 1000).expect("insert");
             assert!(db.transaction(|db| db.update(id, 9, marker)).expect("update"));
             db.rotate(id, Path::new("/a.log.1")).expect("rotate");
             assert!(!db.update(id + 1, 9, marker).expect("update"));

@@ -71,7 +71,11 @@ impl Tail {
                 self.watch(&folder, last);
             }
             for (folder, error) in walk.unreadable {
-                self.tell_once(folder.clone(), "folder", &format!("folder {} cannot be listed: {error}", folder.display()));
+                self.tell_once(
+                    folder.clone(),
+                    "folder",
+                    &format!("folder {} cannot be listed: {error}", folder.display()),
+                );
             }
             for path in walk.found {
                 if !self.by_path.contains_key(&path) {
@@ -80,7 +84,8 @@ impl Tail {
             }
         }
         // A vacant path may have a new file; a path that went away lets go of its own.
-        let slots: Vec<Id> = self.slots.iter().filter(|(_, s)| deep || s.current.is_none()).map(|(id, _)| id).collect();
+        let slots: Vec<Id> =
+            self.slots.iter().filter(|(_, s)| deep || s.current.is_none()).map(|(id, _)| id).collect();
         for slot in slots {
             self.recheck(slot);
         }
@@ -92,7 +97,12 @@ impl Tail {
 
     /// Queues the files that grew or shrank without being told of.
     pub(super) fn look_for_bytes(&mut self) {
-        let changed: Vec<Id> = self.files.iter().filter(|(_, f)| !f.finished && !f.queued && has_news(f)).map(|(id, _)| id).collect();
+        let changed: Vec<Id> = self
+            .files
+            .iter()
+            .filter(|(_, f)| !f.finished && !f.queued && has_news(f))
+            .map(|(id, _)| id)
+            .collect();
         for id in changed {
             self.queue(id);
         }
@@ -101,7 +111,14 @@ impl Tail {
     fn watch(&mut self, folder: &Path, files: bool) -> Option<Folder> {
         match self.watcher.watch(folder, files) {
             Ok(folder) => folder,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => None,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                None
+            }
             Err(error) => {
                 let text = format!(
                     "folder {} cannot be watched: {error}; it is looked at every `refresh_interval` (more watches: sysctl \
@@ -134,7 +151,12 @@ impl Tail {
                 None => self.appeared(key, false),
             },
             Change::Appeared(is_folder) => {
-                if let Some((_, file)) = self.moved.iter().find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie).copied() {
+                if let Some((_, file)) = self
+                    .moved
+                    .iter()
+                    .find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie)
+                    .copied()
+                {
                     self.rename(file, key.clone());
                 }
                 self.appeared(key, is_folder);
@@ -170,7 +192,10 @@ impl Tail {
             return;
         }
         let Some(path) = self.watcher.path(key.0).map(|folder| folder.join(&key.1)) else { return };
-        if slots.is_empty() && self.tells_of_new_files() && self.settings.patterns.iter().any(|p| p.matches(&path)) {
+        if slots.is_empty()
+            && self.tells_of_new_files()
+            && self.settings.patterns.iter().any(|p| p.matches(&path))
+        {
             self.consider(path);
         } else if self.settings.patterns.iter().any(|p| p.leads_over(&path)) {
             self.search = true;
@@ -192,7 +217,9 @@ impl Tail {
     /// A path that matches and is not known.
     fn consider(&mut self, path: PathBuf) {
         let text = path.as_os_str().as_bytes();
-        if self.settings.exclude.iter().any(|pattern| matches(pattern, text, false)) || self.by_path.contains_key(&path) {
+        if self.settings.exclude.iter().any(|pattern| matches(pattern, text, false))
+            || self.by_path.contains_key(&path)
+        {
             return;
         }
         let meta = match path.metadata() {
@@ -200,11 +227,19 @@ impl Tail {
             // A dangling link: its target may come, the scan will see it.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.watch_links(&path),
             Err(error) => {
-                return self.tell_once(path.clone(), "stat", &format!("{} cannot be looked at: {error}", path.display()));
+                return self.tell_once(
+                    path.clone(),
+                    "stat",
+                    &format!("{} cannot be looked at: {error}", path.display()),
+                );
             }
         };
         if !meta.is_file() {
-            return self.tell_once(path.clone(), "kind", &format!("{} is not a regular file, it is left", path.display()));
+            return self.tell_once(
+                path.clone(),
+                "kind",
+                &format!("{} is not a regular file, it is left", path.display()),
+            );
         }
         if self.is_too_old(&meta) {
             self.ignored.insert(path, meta.size());
@@ -214,14 +249,20 @@ impl Tail {
         if let Some(&id) = self.by_inode.get(&(meta.dev(), meta.ino())) {
             return self.adopt(path, id);
         }
-        let slot = self.slots.insert(Slot { path: path.clone(), current: None, chain: None, names: Vec::new() });
+        let slot =
+            self.slots.insert(Slot { path: path.clone(), current: None, chain: None, names: Vec::new() });
         self.by_path.insert(path, slot);
         self.open_in(slot, ignored);
     }
 
     fn is_too_old(&self, meta: &std::fs::Metadata) -> bool {
         let limit = self.settings.ignore_older;
-        !limit.is_zero() && meta.modified().ok().and_then(|t| SystemTime::now().duration_since(t).ok()).is_some_and(|age| age > limit)
+        !limit.is_zero()
+            && meta
+                .modified()
+                .ok()
+                .and_then(|t| SystemTime::now().duration_since(t).ok())
+                .is_some_and(|age| age > limit)
     }
 
     /// A file that is open already has another name that matches: it is known, and not read again.
@@ -233,7 +274,8 @@ impl Tail {
         file.slots = 1;
         file.orphan_until = None;
         self.orphans.retain(|o| *o != id);
-        let slot = self.slots.insert(Slot { path: path.clone(), current: Some(id), chain: None, names: Vec::new() });
+        let slot =
+            self.slots.insert(Slot { path: path.clone(), current: Some(id), chain: None, names: Vec::new() });
         self.by_path.insert(path, slot);
         self.register_names(slot);
     }
@@ -291,14 +333,19 @@ impl Tail {
     fn open_in(&mut self, slot_id: Id, ignored: Option<u64>) {
         let Some(slot) = self.slots.get(slot_id) else { return };
         let path = slot.path.clone();
-        let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-            .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
+        let opened =
+            rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+                .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
         let (fd, stat) = match opened {
             Ok(opened) => opened,
             Err(rustix::io::Errno::NOENT) => return self.forget_vacant(slot_id),
             Err(error) => {
                 let error = std::io::Error::from(error);
-                self.tell_once(path.clone(), "open", &format!("{} cannot be opened: {error}", path.display()));
+                self.tell_once(
+                    path.clone(),
+                    "open",
+                    &format!("{} cannot be opened: {error}", path.display()),
+                );
                 return self.forget_vacant(slot_id);
             }
         };
@@ -361,7 +408,14 @@ impl Tail {
                 self.claimed.insert(row.id);
                 let checked = super::resume::check(file, &row, size);
                 if checked.is_none() {
-                    log!(Warn, self.settings.name, "{name} is not what the `DB` remembers up to {}: it is read from its head", row.offset);
+                    // The inode is used again, or the file was truncated: what it held may be found elsewhere.
+                    self.displaced.push(super::database::Row { id: 0, ..row.clone() });
+                    log!(
+                        Warn,
+                        self.settings.name,
+                        "{name} is not what the `DB` remembers up to {}: it is read from its head",
+                        row.offset
+                    );
                 }
                 at = checked.unwrap_or(0);
             }
@@ -391,6 +445,7 @@ impl Tail {
             (file.read_at, file.line_at) = (at, at);
             file.last = last_bytes(file, at);
         }
+        file.in_hole = file.line_at == 0;
         file.submitted = file.line_at;
         file.delivered = file.line_at;
         file.at_eof = file.read_at >= size;
@@ -404,7 +459,7 @@ impl Tail {
         }
     }
 
-    fn dirty_row(&mut self, id: Id) {
+    pub(super) fn dirty_row(&mut self, id: Id) {
         if let Some(file) = self.files.get_mut(id).filter(|f| !f.row_dirty)
             && self.database.is_some()
         {
@@ -421,7 +476,11 @@ impl Tail {
         self.unregister_names(slot_id);
         let mut names = Vec::new();
         for _ in 0..LINKS_MAX {
-            let (Some(parent), Some(base)) = (path.parent().map(Path::to_owned), path.file_name().map(ToOwned::to_owned)) else { break };
+            let (Some(parent), Some(base)) =
+                (path.parent().map(Path::to_owned), path.file_name().map(ToOwned::to_owned))
+            else {
+                break;
+            };
             if let Some(folder) = self.watch(&parent, true) {
                 let name = self.names.entry((folder, base.clone())).or_default();
                 if !name.slots.contains(&slot_id) {
@@ -487,7 +546,14 @@ impl Tail {
             drop(db.rotate(file.row, name));
         }
         if let (Some(chain), Some(name)) = (self.chains.get(file.chain), name) {
-            log!(Info, self.settings.name, "inode={} handle rotation(): {} => {}", file.key.1, chain.path, name.display());
+            log!(
+                Info,
+                self.settings.name,
+                "inode={} handle rotation(): {} => {}",
+                file.key.1,
+                chain.path,
+                name.display()
+            );
         }
         self.queue(id);
     }
@@ -554,7 +620,8 @@ impl Tail {
     }
 
     fn vacate_slots_of(&mut self, id: Id) {
-        let slots: Vec<Id> = self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
+        let slots: Vec<Id> =
+            self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
         for slot in slots {
             if let Some(slot) = self.slots.get_mut(slot) {
                 slot.current = None;
@@ -564,7 +631,11 @@ impl Tail {
 
     /// A slot without a file stays while its chain may be continued.
     fn forget_vacant(&mut self, slot_id: Id) {
-        let alive = self.slots.get(slot_id).and_then(|s| s.chain).is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
+        let alive = self
+            .slots
+            .get(slot_id)
+            .and_then(|s| s.chain)
+            .is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
         if !alive {
             self.remove_slot(slot_id);
         }
@@ -589,7 +660,17 @@ impl Tail {
 
     /// A new chain; `held` while a path would continue it.
     pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
-        let chain = Chain { source: None, tag, path, cursor: None, next: FIRST_NUMBER, started: 0, end: Position::default(), members: Vec::new(), held };
+        let chain = Chain {
+            source: None,
+            tag,
+            path,
+            cursor: None,
+            next: FIRST_NUMBER,
+            started: 0,
+            end: Position::default(),
+            members: Vec::new(),
+            held,
+        };
         let id = self.chains.insert(chain);
         if self.database.is_some()
             && let Some(chain) = self.chains.get_mut(id)
@@ -655,6 +736,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         partial: Vec::new(),
         joined: None,
         skipping: false,
+        in_hole: false,
         last: LastBytes::default(),
         queued: false,
         at_eof: true,

@@ -20,11 +20,8 @@ pub(super) fn matches(pattern: &[u8], name: &[u8], path_rules: bool) -> bool {
                 p += 1;
                 continue;
             }
-            // A star matches nothing before a hidden name, so only what follows it may.
-            Some(b'*') => {
-                p += 1;
-                continue;
-            }
+            // A hidden name must be named: its dot in the pattern, too.
+            Some(b'*') => {}
             Some(_) if n < name.len() => {
                 if let Some(next) = one(&pattern[p..], name[n], hidden, path_rules) {
                     p += next;
@@ -109,7 +106,9 @@ impl Pattern {
     /// Compiles a pattern; `home` replaces a leading `~`.
     pub(super) fn new(text: &str, home: Option<&OsStr>) -> Self {
         let text = match (text.strip_prefix('~'), home) {
-            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => [home.as_bytes(), rest.as_bytes()].concat(),
+            (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+                [home.as_bytes(), rest.as_bytes()].concat()
+            }
             _ => text.as_bytes().to_vec(),
         };
         let root = PathBuf::from(if text.starts_with(b"/") { "/" } else { "" });
@@ -124,8 +123,10 @@ impl Pattern {
 
     /// True when the path may be a folder on the way to what the pattern names.
     pub(super) fn leads_over(&self, path: &Path) -> bool {
-        let parts: Vec<&[u8]> = path.as_os_str().as_bytes().split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
-        parts.len() < self.parts.len() && parts.iter().zip(&self.parts).all(|(name, part)| matches(part, name, true))
+        let parts: Vec<&[u8]> =
+            path.as_os_str().as_bytes().split(|&b| b == b'/').filter(|p| !p.is_empty()).collect();
+        parts.len() < self.parts.len()
+            && parts.iter().zip(&self.parts).all(|(name, part)| matches(part, name, true))
     }
 
     /// Walks the file system, folders in byte order.
@@ -153,12 +154,18 @@ impl Pattern {
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let names = std::fs::read_dir(here).and_then(|entries| {
             entries
-                .map(|e| e.map(|e| (e.file_name(), e.file_type().map_or(true, |t| t.is_dir() || t.is_symlink()))))
+                .map(|e| {
+                    e.map(|e| (e.file_name(), e.file_type().map_or(true, |t| t.is_dir() || t.is_symlink())))
+                })
                 .collect::<Result<Vec<_>, _>>()
         });
         let mut names = match names {
             Ok(names) => names,
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return,
+            Err(e)
+                if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+            {
+                return;
+            }
             Err(e) => return visitor.unreadable(here, &e),
         };
         names.retain(|(name, walkable)| (last || *walkable) && matches(part, name.as_bytes(), true));
@@ -213,7 +220,11 @@ mod tests {
             ("", "", true, true),
             ("*", "", true, true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes(), path_rules), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes(), path_rules),
+                expected,
+                "{pattern} {name}"
+            );
         }
     }
 

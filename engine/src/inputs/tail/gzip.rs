@@ -59,8 +59,15 @@ impl Gzip {
                 self.skip_padding();
             }
             let (before_in, before_out) = (self.inner.total_in(), self.inner.total_out());
-            let status = self.inner.decompress(&self.input[self.used..], &mut out[start + made..], FlushDecompress::None);
-            let (taken, new) = ((self.inner.total_in() - before_in) as usize, (self.inner.total_out() - before_out) as usize);
+            let status = self.inner.decompress(
+                &self.input[self.used..],
+                &mut out[start + made..],
+                FlushDecompress::None,
+            );
+            let (taken, new) = (
+                (self.inner.total_in() - before_in) as usize,
+                (self.inner.total_out() - before_out) as usize,
+            );
             self.used += taken;
             made += new;
             match status {

@@ -26,13 +26,13 @@ use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
-use crate::decode::{LineDecoder, LineOptions};
-use codecs::conf::nearest;
-use codecs::multiline::Chain as Grouping;
 use super::{Configured, Context, Input, InputContext, Plugin};
+use crate::decode::{LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
+use codecs::conf::nearest;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::multiline::Chain as Grouping;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
@@ -115,6 +115,8 @@ struct Tail {
     undelivered: HashSet<Id>,
     /// Rows of the `DB` that belong to an open file.
     claimed: HashSet<i64>,
+    /// Rows whose inode holds something else now.
+    displaced: Vec<database::Row>,
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
@@ -142,7 +144,12 @@ impl Plugin for Tailing {
         vec![Options::TABLE]
     }
 
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Configured> {
         let options = Options::read(section, context.name, diagnostics)?;
         let settings = settings(&options, section, context, diagnostics)?;
         let decoder = decoder(&options, section, context, diagnostics)?;
@@ -173,7 +180,14 @@ fn decoder(
     for (key, on) in [("Docker_Mode", options.docker_mode.0), ("Multiline", options.multiline.0)] {
         if on {
             diagnostics
-                .error(span(key), format!("{}: `{}` is refused: its joins are those of old versions", context.name, key.to_lowercase()))
+                .error(
+                    span(key),
+                    format!(
+                        "{}: `{}` is refused: its joins are those of old versions",
+                        context.name,
+                        key.to_lowercase()
+                    ),
+                )
                 .help("use `multiline.parser docker, cri`, or a [MULTILINE_PARSER] of your own");
         }
     }
@@ -181,7 +195,10 @@ fn decoder(
         let found = context.parsers.get(&name.0).cloned();
         if found.is_none() {
             // As in Fluent Bit: the lines stay as they are.
-            let warning = diagnostics.warning(span("Parser"), format!("{}: parser `{}` is not defined; lines stay as they are", context.name, name.0));
+            let warning = diagnostics.warning(
+                span("Parser"),
+                format!("{}: parser `{}` is not defined; lines stay as they are", context.name, name.0),
+            );
             if let Some(near) = nearest(&name.0, context.parsers.keys().map(String::as_str)) {
                 warning.help(format!("did you mean `{near}`?"));
             }
@@ -203,7 +220,12 @@ fn decoder(
 }
 
 /// The chain of `multiline.parser`; `None` when a name is unknown.
-fn multiline(options: &Options, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Option<Grouping>> {
+fn multiline(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<Grouping>> {
     let names: Vec<&String> = options.multiline_parser.iter().flat_map(|list| &list.0).collect();
     let span = section.get("multiline.parser").map_or(&section.span, |e| &e.value_span);
     let mut chain = Vec::new();
@@ -211,7 +233,8 @@ fn multiline(options: &Options, section: &Section, context: &Context<'_>, diagno
         match context.multiline.get(*name) {
             Some(parser) => chain.push(parser.clone()),
             None => {
-                let error = diagnostics.error(span, format!("{}: multi-line parser `{name}` is not defined", context.name));
+                let error = diagnostics
+                    .error(span, format!("{}: multi-line parser `{name}` is not defined", context.name));
                 if let Some(near) = nearest(name, context.multiline.keys().map(String::as_str)) {
                     error.help(format!("did you mean `{near}`?"));
                 }
@@ -234,28 +257,44 @@ fn multiline(options: &Options, section: &Section, context: &Context<'_>, diagno
 }
 
 /// Compiles the options; reports what is wrong with them.
-fn settings(options: &Options, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Settings> {
+fn settings(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Settings> {
     let owner = context.name;
     let span = |key: &str| section.get(key).map_or_else(|| section.span.clone(), |e| e.value_span.clone());
     let mut good = true;
     let paths = options.path.as_ref().map_or(&[][..], |list| &list.0);
     if paths.is_empty() {
-        diagnostics.error(&section.span, format!("{owner}: `path` is missing")).help("rule: name at least one file or pattern");
+        diagnostics
+            .error(&section.span, format!("{owner}: `path` is missing"))
+            .help("rule: name at least one file or pattern");
         good = false;
     }
     if options.buffer_chunk_size.0 > options.buffer_max_size.0 {
-        diagnostics.error(&span("Buffer_Max_Size"), format!("{owner}: `buffer_max_size` is below `buffer_chunk_size`"));
+        diagnostics.error(
+            &span("Buffer_Max_Size"),
+            format!("{owner}: `buffer_max_size` is below `buffer_chunk_size`"),
+        );
         good = false;
     }
-    for (key, seconds) in [("Rotate_Wait", options.rotate_wait.0), ("Refresh_Interval", options.refresh_interval.0)] {
+    for (key, seconds) in
+        [("Rotate_Wait", options.rotate_wait.0), ("Refresh_Interval", options.refresh_interval.0)]
+    {
         if seconds <= 0.0 {
-            diagnostics.error(&span(key), format!("{owner}: `{}` is 0", key.to_lowercase())).help("rule: more than 0");
+            diagnostics
+                .error(&span(key), format!("{owner}: `{}` is 0", key.to_lowercase()))
+                .help("rule: more than 0");
             good = false;
         }
     }
     let tagger = Tagger::new(context.tag, options.tag_regex.as_ref().map(|t| t.0.as_str()));
     let tagger = tagger.map_err(|rule| {
-        diagnostics.error(&span("Tag_Regex"), format!("{owner}: `tag_regex` is not a regular expression")).help(rule);
+        diagnostics
+            .error(&span("Tag_Regex"), format!("{owner}: `tag_regex` is not a regular expression"))
+            .help(rule);
     });
     let home = std::env::var_os("HOME");
     let seconds = Duration::from_secs_f64;
@@ -270,7 +309,12 @@ fn settings(options: &Options, section: &Section, context: &Context<'_>, diagnos
     good.then_some(Settings {
         name: format!("input:tail:{}", context.name),
         patterns: paths.iter().map(|p| Pattern::new(p, home.as_deref())).collect(),
-        exclude: options.exclude_path.iter().flat_map(|list| &list.0).map(|p| p.as_bytes().to_vec()).collect(),
+        exclude: options
+            .exclude_path
+            .iter()
+            .flat_map(|list| &list.0)
+            .map(|p| p.as_bytes().to_vec())
+            .collect(),
         tagger: tagger.ok()?,
         read_from_head: options.read_from_head.0,
         read_new_from_head: options.read_newly_discovered_files_from_head.0,
@@ -340,6 +384,7 @@ impl Tail {
             news: Arc::default(),
             undelivered: HashSet::new(),
             claimed: HashSet::new(),
+            displaced: Vec::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
@@ -358,6 +403,7 @@ impl Tail {
     fn run(&mut self) {
         self.scan(false);
         self.recover_rotated();
+        self.store_new_rows();
         self.first_scan = false;
         let mut timers = Timers::new(&self.settings, Instant::now());
         while !self.engine.stopping() {
@@ -452,7 +498,8 @@ impl Tail {
     /// Waits until the engine wakes it (true: it did not), with `events` until the folders do; at most until `until`.
     fn poll(&self, events: bool, until: Instant) -> bool {
         let timeout = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let timeout =
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let wake = self.engine.wake_fd();
         let mut fds = vec![PollFd::new(&wake, PollFlags::IN)];
         let inotify = self.watcher.fd().filter(|_| events);

@@ -168,7 +168,9 @@ impl Tail {
     fn after_read(&mut self, id: Id, new: usize, more: bool) {
         let Some(file) = self.files.get_mut(id) else { return };
         file.unadvised += new as u64;
-        if self.settings.cache_advise && (file.unadvised >= ADVISE_BYTES || (!more && file.unadvised >= ADVISE_BYTES / 8)) {
+        if self.settings.cache_advise
+            && (file.unadvised >= ADVISE_BYTES || (!more && file.unadvised >= ADVISE_BYTES / 8))
+        {
             let (from, len) = (file.read_at - file.unadvised, file.unadvised);
             file.unadvised = 0;
             let len = std::num::NonZeroU64::new(len);
@@ -253,7 +255,13 @@ impl Tail {
         let Some(file) = self.files.get_mut(id) else { return };
         let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
         let Some(chain) = self.chains.get_mut(file.chain) else { return };
-        log!(Info, self.settings.name, "{} was truncated at {} bytes, reading starts again at its head", chain.path, file.read_at);
+        log!(
+            Info,
+            self.settings.name,
+            "{} was truncated at {} bytes, reading starts again at its head",
+            chain.path,
+            file.read_at
+        );
         if file.skipping {
             file.partial = Vec::new();
         }
@@ -263,6 +271,7 @@ impl Tail {
         file.number = chain.next;
         chain.next += 1;
         file.skipping = false;
+        file.in_hole = true;
         file.last = Default::default();
         (file.read_at, file.line_at, file.submitted, file.unadvised) = (0, 0, 0, 0);
         self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
@@ -304,10 +313,13 @@ impl Tail {
                 file.line_at += passed as u64;
                 file.skipping = end.is_none();
             }
-            // A hole at the head is what a truncation leaves when the writer does not append.
-            let zeros = buffer[start..].iter().take_while(|&&b| b == 0).count();
-            start += zeros;
-            file.line_at += zeros as u64;
+            if file.in_hole {
+                // What a truncation leaves when the writer does not append; Fluent Bit passes over it, too.
+                let zeros = buffer[start..].iter().take_while(|&&b| b == 0).count();
+                start += zeros;
+                file.line_at += zeros as u64;
+                file.in_hole = start == buffer.len();
+            }
             let whole = whole_lines(&buffer[start..]);
             let long = first_long(&buffer[start..start + whole], self.settings.line_limit);
             let Some((at, end)) = long else {
@@ -383,7 +395,15 @@ impl Tail {
     }
 
     /// The line at `at` is too long: it ends at `newline`, or has not ended yet. What stands before it leaves too.
-    fn too_long(&mut self, id: Id, mut buffer: Vec<u8>, start: usize, at: usize, newline: Option<usize>, charge: usize) {
+    fn too_long(
+        &mut self,
+        id: Id,
+        mut buffer: Vec<u8>,
+        start: usize,
+        at: usize,
+        newline: Option<usize>,
+        charge: usize,
+    ) {
         self.count_long(id);
         let limit = self.settings.line_limit;
         let skip = self.settings.skip_long;

@@ -39,7 +39,9 @@ pub(super) fn skip_text(file: &mut File, at: u64) -> Option<LastBytes> {
     let (mut last, mut compressed) = (LastBytes::default(), vec![0; 64 * 1024]);
     while file.line_at < at {
         if !gzip.pending() {
-            let got = rustix::io::pread(&file.fd, compressed.as_mut_slice(), file.read_at).ok().filter(|&got| got > 0)?;
+            let got = rustix::io::pread(&file.fd, compressed.as_mut_slice(), file.read_at)
+                .ok()
+                .filter(|&got| got > 0)?;
             gzip.feed(&compressed[..got]);
             file.read_at += got as u64;
         }
@@ -63,21 +65,30 @@ impl Tail {
             Err(error) => return self.database_failed(&error),
         };
         let mut folders: HashMap<PathBuf, Vec<(PathBuf, u64)>> = HashMap::new();
-        for row in rows.iter().rev().filter(|row| !self.claimed.contains(&row.id)).cloned().collect::<Vec<_>>() {
+        self.claimed.extend(self.files.iter().map(|(_, file)| file.row));
+        for row in std::mem::take(&mut self.displaced) {
+            self.recover(&row, &mut folders);
+        }
+        for row in
+            rows.iter().rev().filter(|row| !self.claimed.contains(&row.id)).cloned().collect::<Vec<_>>()
+        {
             if !self.recover(&row, &mut folders)
                 && let Some(db) = &self.database
             {
-                log!(Info, self.settings.name, "db: file {} (inode={}) is gone and forgotten", row.name, row.inode);
+                log!(
+                    Info,
+                    self.settings.name,
+                    "db: file {} (inode={}) is gone and forgotten",
+                    row.name,
+                    row.inode
+                );
                 drop(db.delete(row.id));
             }
         }
     }
 
-    /// Finds the file of a row by its inode, or compressed.
+    /// Finds the file of a row: by its inode, else a copy of it (plain or compressed) by the bytes before the offset.
     fn recover(&mut self, row: &Row, folders: &mut HashMap<PathBuf, Vec<(PathBuf, u64)>>) -> bool {
-        if self.by_inode.keys().any(|key| key.1 == row.inode) {
-            return false;
-        }
         let name = Path::new(&row.name);
         let real = name.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
         let mut looked: Vec<PathBuf> = name.parent().map(Path::to_owned).into_iter().chain(real).collect();
@@ -85,14 +96,17 @@ impl Tail {
         let base = base_name(row);
         for folder in looked {
             let entries = folders.entry(folder.clone()).or_insert_with(|| list(&folder)).clone();
-            if let Some((path, _)) = entries.iter().find(|(_, inode)| *inode == row.inode) {
-                return self.open_rotated(path, row, false);
+            let same = entries.iter().find(|(_, inode)| *inode == row.inode && row.id != 0);
+            if same.is_some_and(|(path, _)| self.open_rotated(path, row)) {
+                return true;
             }
-            let zipped = entries.iter().filter(|(path, _)| {
-                is_gzip(path) && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base))
-            });
-            for (path, _) in zipped.cloned().collect::<Vec<_>>() {
-                if row.marker.size > 0 && self.open_rotated(&path, row, true) {
+            // The newest copy first: an older one may end with the same bytes.
+            let copies = entries
+                .iter()
+                .rev()
+                .filter(|(path, _)| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base)));
+            for (path, _) in copies.cloned().collect::<Vec<_>>() {
+                if row.marker.size > 0 && row.offset > 0 && self.open_rotated(&path, row) {
                     return true;
                 }
             }
@@ -101,35 +115,43 @@ impl Tail {
     }
 
     /// Opens a rotated file at the row's offset, as the predecessor of what is at its path now.
-    fn open_rotated(&mut self, path: &Path, row: &Row, zipped: bool) -> bool {
-        let Ok(fd) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()) else { return false };
+    fn open_rotated(&mut self, path: &Path, row: &Row) -> bool {
+        let Ok(fd) =
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+        else {
+            return false;
+        };
         let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
         let (key, size) = ((stat.st_dev as u64, stat.st_ino as u64), stat.st_size as u64);
         if self.by_inode.contains_key(&key) {
             return false;
         }
         let mut file = new_file(fd, key, 0);
-        if zipped {
+        if is_gzip(path) {
             file.gzip = Some(Box::new(Gzip::new()));
+            if key.1 == row.inode && row.marker.size > 0 && check(&file, row, size) == Some(size) {
+                // It was compressed all along, and read to its end.
+                return false;
+            }
             let Some(before) = skip_text(&mut file, row.offset) else { return false };
-            if marker_of_size(&before, row.marker.size) != row.marker {
+            if row.marker.size > 0 && marker_of_size(&before, row.marker.size) != row.marker {
                 return false;
             }
         } else {
-            file.gzip = is_gzip(path).then(|| Box::new(Gzip::new()));
             let Some(at) = check(&file, row, size) else { return false };
             (file.read_at, file.line_at) = (at, at);
             file.last = last_bytes(&file, at);
-            if file.gzip.is_some() {
-                (file.read_at, file.line_at) = (0, 0);
-                if at < size && skip_text(&mut file, at).is_none() {
-                    return false;
-                }
-            }
         }
         (file.submitted, file.delivered) = (file.line_at, file.line_at);
         file.row = row.id;
-        log!(Info, self.settings.name, "{} was rotated to {}, it is read from {} to its end", row.name, path.display(), row.offset);
+        log!(
+            Info,
+            self.settings.name,
+            "{} was rotated to {}, it is read from {} to its end",
+            row.name,
+            path.display(),
+            row.offset
+        );
         self.insert_predecessor(file, row);
         true
     }
@@ -140,7 +162,11 @@ impl Tail {
         let chain = match successor.and_then(|id| self.files.get(id)) {
             Some(successor) => successor.chain,
             None => {
-                let tag = self.settings.tagger.tag(Path::new(&row.name)).unwrap_or_else(|_| self.settings.tagger.pattern());
+                let tag = self
+                    .settings
+                    .tagger
+                    .tag(Path::new(&row.name))
+                    .unwrap_or_else(|_| self.settings.tagger.pattern());
                 self.new_chain(tag.into(), row.name.as_str().into(), false)
             }
         };
@@ -153,6 +179,7 @@ impl Tail {
         let id = self.files.insert(file);
         self.by_inode.insert(key, id);
         self.claimed.insert(row.id);
+        self.dirty_row(id);
         if let Some(chain) = self.chains.get_mut(chain) {
             chain.members.insert(0, id);
         }

@@ -98,7 +98,9 @@ impl Tail {
             return;
         }
         let (files, chains) = (&mut self.files, &self.chains);
-        let created = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let created = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs() as i64);
         let result = db.transaction(|db| {
             for &id in &self.dirty_rows {
                 let Some(file) = files.get_mut(id) else { continue };

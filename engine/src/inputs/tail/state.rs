@@ -122,6 +122,8 @@ pub(super) struct File {
     pub(super) joined: Option<Position>,
     /// True while the rest of a line that is too long is passed over.
     pub(super) skipping: bool,
+    /// True while nothing but zeros came since the head: a hole that a truncation left.
+    pub(super) in_hole: bool,
     /// End of what was read.
     pub(super) last: LastBytes,
     /// True while it is in the ready queue.

@@ -56,7 +56,10 @@ impl Tagger {
                 return Err(format!("the tag `{}` lacks a `>`", self.tag));
             };
             out.push_str(before);
-            let group = captures.get_group_by_name(name).map(|span| &path[span.range()]).filter(|text| !text.is_empty());
+            let group = captures
+                .get_group_by_name(name)
+                .map(|span| &path[span.range()])
+                .filter(|text| !text.is_empty());
             out.push_str(group.unwrap_or("_"));
             rest = after;
         }
@@ -93,13 +96,22 @@ mod tests {
             ("app.*", None, "/var/log/b-c.d.log", Ok("app.var.log.b-c.d.log")),
             ("*", None, "/var//log/x:y.log", Ok("var.log.x.y.log")),
             ("k.*.end", None, "/a/b.log", Ok("k.a.b.log.end")),
-            ("k.<ns>.<pod>", Some(r"logs/(?<pod>[a-z0-9-]+)_(?<ns>[^_]+)_(?<c>.+)\.log$"), "/logs/web-1_prod_x.log", Ok("k.prod.web-1")),
+            (
+                "k.<ns>.<pod>",
+                Some(r"logs/(?<pod>[a-z0-9-]+)_(?<ns>[^_]+)_(?<c>.+)\.log$"),
+                "/logs/web-1_prod_x.log",
+                Ok("k.prod.web-1"),
+            ),
             ("k.<no>.*", Some(r"(?<pod>[a-z]+)"), "/a", Ok("k._.*")),
             ("k.<ns>", Some(r"^nothing$"), "/a", Err(())),
             ("k.<ns", Some(r"a"), "/a", Err(())),
         ] {
             let tagger = Tagger::new(tag, regex).expect("compiles");
-            assert_eq!(tagger.tag(Path::new(path)).map_err(drop), expected.map(str::to_owned), "{tag} {path}");
+            assert_eq!(
+                tagger.tag(Path::new(path)).map_err(drop),
+                expected.map(str::to_owned),
+                "{tag} {path}"
+            );
         }
         assert_eq!(Tagger::new("k.<ns>.<pod>.x", Some("a")).expect("compiles").pattern(), "k.*.*.x");
         assert!(Tagger::new("t", Some("(")).is_err());

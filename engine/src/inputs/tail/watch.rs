@@ -3,8 +3,8 @@
 //! Owns: the one inotify instance of an input and its watches. Never: watches a single file, opens one.
 //! Invariant: one watch a folder, however many names point to it.
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::mem::MaybeUninit;
@@ -51,15 +51,19 @@ pub(super) struct Watcher {
 }
 
 /// Folders that only lead to others: nothing but new names matters.
-const ON_THE_WAY: WatchFlags =
-    WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(WatchFlags::DELETE_SELF).union(WatchFlags::MOVE_SELF);
+const ON_THE_WAY: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF);
 /// Folders of log files.
-const OF_FILES: WatchFlags = ON_THE_WAY.union(WatchFlags::MODIFY).union(WatchFlags::MOVED_FROM).union(WatchFlags::DELETE);
+const OF_FILES: WatchFlags =
+    ON_THE_WAY.union(WatchFlags::MODIFY).union(WatchFlags::MOVED_FROM).union(WatchFlags::DELETE);
 
 impl Watcher {
     /// An instance; the error says why there is none (then the watcher watches nothing).
     pub(super) fn new(wanted: bool) -> (Self, Option<std::io::Error>) {
-        let none = |inotify| Watcher { inotify, by_path: HashMap::new(), paths: HashMap::new(), refused: false };
+        let none =
+            |inotify| Watcher { inotify, by_path: HashMap::new(), paths: HashMap::new(), refused: false };
         if !wanted {
             return (none(None), None);
         }
@@ -124,10 +128,13 @@ impl Watcher {
         // One filled buffer a call keeps a storm of events from holding up the reads.
         while let Ok(event) = reader.next() {
             let flags = event.events();
-            let name = event.file_name().map_or(OsStr::new(""), |n| OsStr::from_bytes(n.to_bytes())).to_owned();
+            let name =
+                event.file_name().map_or(OsStr::new(""), |n| OsStr::from_bytes(n.to_bytes())).to_owned();
             let change = if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
                 Change::Unknown
-            } else if flags.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            } else if flags.intersects(
+                ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT,
+            ) {
                 gone.push(event.wd());
                 Change::Unknown
             } else if flags.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
