@@ -158,7 +158,7 @@ struct Compiler {
     parsers: HashMap<String, Arc<Parser>>,
     in_order: Vec<Arc<Parser>>,
     multiline: HashMap<String, Arc<Multiline>>,
-    counts: HashMap<(&'static str, &'static str), usize>,
+    counts: HashMap<&'static str, usize>,
     escape_unicode: bool,
     flush: f64,
 }
@@ -191,11 +191,12 @@ impl Compiler {
         }
     }
 
-    /// `tail.0` for the first tail, or the alias; counts in either case.
-    fn name(&mut self, kind: &'static str, plugin: &'static str, alias: Option<&Text>) -> String {
-        let count = self.counts.entry((kind, plugin)).or_default();
+    /// `stdout.1` for the second output, whatever the first one is; and the alias where there is one, else the same.
+    fn name(&mut self, kind: &'static str, plugin: &'static str, alias: Option<&Text>) -> (String, String) {
+        let count = self.counts.entry(kind).or_default();
+        let numbered = format!("{plugin}.{count}");
         *count += 1;
-        alias.map_or_else(|| format!("{plugin}.{}", *count - 1), |a| a.0.clone())
+        (alias.map_or_else(|| numbered.clone(), |a| a.0.clone()), numbered)
     }
 
     fn input(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedInput> {
@@ -204,8 +205,7 @@ impl Compiler {
         let owner = format!("input {}", plugin.name());
         check_names(section, &owner, &tables(CommonInput::TABLE, &plugin.tables()), diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
-        let name = self.name("input", plugin.name(), common.alias.as_ref());
-        let numbered = format!("{}.{}", plugin.name(), self.counts[&("input", plugin.name())] - 1);
+        let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
         let context = inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
         let configured = plugin.configure(section, &context, diagnostics)?;
@@ -219,7 +219,7 @@ impl Compiler {
         let owner = format!("filter {}", plugin.name());
         check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
-        let name = self.name("filter", plugin.name(), common.alias.as_ref());
+        let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
         let context = filters::Context { name: &name, parsers: &self.parsers };
         let filter = plugin.configure(section, &context, diagnostics)?;
@@ -232,7 +232,7 @@ impl Compiler {
         let owner = format!("output {}", plugin.name());
         check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
-        let name = self.name("output", plugin.name(), common.alias.as_ref());
+        let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
         let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
         let context = outputs::Context {
             name: &name,
