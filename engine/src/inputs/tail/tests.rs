@@ -10,7 +10,7 @@ use crate::decode::{LineDecoder, LineOptions};
 use crate::inputs::shared::{Common, InputShared};
 use crate::inputs::{Context, Engine, Input, InputContext, Source};
 use crate::io::Reader;
-use crate::job::{Block, Cursor, Position, SourceInfo};
+use crate::job::{Block, Position, SourceInfo};
 use crate::metrics::InputMetrics;
 use crate::pipeline::Pipeline;
 use crate::testing::ScratchDir;
@@ -33,13 +33,6 @@ struct Handed {
     bytes: Vec<u8>,
     position: Position,
     end: Position,
-    cursor: Option<Arc<dyn Cursor>>,
-}
-
-impl std::fmt::Debug for dyn Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cursor")
-    }
 }
 
 /// A double of the engine.
@@ -144,7 +137,7 @@ impl Engine for Double {
         if self.accepting.load(SeqCst) {
             cursor.iter().for_each(|c| c.committed(end));
         }
-        handed.push(Handed { tag, path, bytes, position: block.position, end, cursor });
+        handed.push(Handed { tag, path, bytes, position: block.position, end });
         self.changed.notify_all();
     }
 
