@@ -9,6 +9,7 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod life;
 mod options;
 mod read;
 mod resume;
