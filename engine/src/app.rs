@@ -33,21 +33,33 @@ pub fn main(args: Vec<String>) -> i32 {
         eprintln!("cannot change to the folder `{folder}` (-w): {error}");
         return 1;
     }
-    let compiled = compile(&cli, diagnostics);
-    match (compiled, cli.dry_run) {
-        (None, _) => 1,
-        (Some((_, plan)), true) => {
+    match (compile(&cli, diagnostics), cli.dry_run) {
+        (Err(Unplanned::Text), _) | (Err(Unplanned::Options), true) => 1,
+        (Err(Unplanned::Options), false) => OPTIONS_REFUSED,
+        (Ok((_, plan)), true) => {
             plan.text().iter().for_each(|line| eprintln!("{line}"));
             eprintln!("configuration test is successful");
             0
         }
-        (Some((config, plan)), false) => start(&cli, &config, plan),
+        (Ok((config, plan)), false) => start(&cli, &config, plan),
     }
 }
 
-/// Compiles the configuration and prints all that was found; `None` when it cannot run.
-fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Option<(Config, Plan)> {
+/// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
+const OPTIONS_REFUSED: i32 = 255;
+
+/// Why there is no plan.
+enum Unplanned {
+    /// The text of the configuration, its sections or the service's options.
+    Text,
+    /// A plugin's options.
+    Options,
+}
+
+/// Compiles the configuration and prints all that was found.
+fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
+    let readable = !diagnostics.has_errors();
     let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit() };
     let plan = config.as_ref().and_then(|c| plan::compile(c, &machine, &mut diagnostics));
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
@@ -59,12 +71,25 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Option<(Config, Plan)> {
         };
         eprintln!("{}, {}, {}; no plan made", count(Level::Error, "error"), count(Level::Warning, "warning"), count(Level::Note, "note"));
     }
-    config.zip(plan)
+    config.zip(plan).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
+}
+
+/// What an output tells goes to the log.
+fn told_by_output(level: outputs::notice::Level, component: &str, message: &str) {
+    use outputs::notice::Level as Told;
+    let level = match level {
+        Told::Error => log::Level::Error,
+        Told::Warn => log::Level::Warn,
+        Told::Info => log::Level::Info,
+        Told::Debug => log::Level::Debug,
+    };
+    log::write(level, component, message);
 }
 
 /// Sets the log up and runs.
 fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
     log::set_level(config.log_level(cli.level(), &DiskSource));
+    outputs::notice::set_sink(told_by_output);
     if let Some(file) = &config.service.log_file
         && let Err(error) = log::set_file(Path::new(&file.0))
     {

@@ -107,6 +107,8 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
     compiler.multiline(&config.multiline_parsers, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
+    // One input and one output need no `Match`, as in Fluent Bit.
+    compiler.match_default = (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
     if diagnostics.has_errors() {
@@ -161,6 +163,8 @@ struct Compiler {
     counts: HashMap<(&'static str, &'static str), usize>,
     escape_unicode: bool,
     flush: f64,
+    /// `Match` of an output that has none.
+    match_default: Option<Text>,
 }
 
 impl Compiler {
@@ -233,7 +237,8 @@ impl Compiler {
         check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let name = self.name("output", plugin.name(), common.alias.as_ref());
-        let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
+        let pattern = common.matches.as_ref().or(self.match_default.as_ref().filter(|_| common.match_regex.is_none()));
+        let matcher = matcher(section, &owner, pattern, common.match_regex.as_ref(), diagnostics)?;
         let context = outputs::Context {
             name: &name,
             workers: common.workers.map(|n| n.0.max(0) as usize).filter(|&n| n > 0),
@@ -303,7 +308,8 @@ fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
     for ((kind, name, matcher), section) in all {
         if !reached(matcher) {
             let span = section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
-            diagnostics.warning(span, format!("{kind} {name}: no tag reaches it")).help(format!("tags of the inputs: {}", tags.join(", ")));
+            let pattern = section.get("match").or(section.get("match_regex")).map_or("", |e| e.value.as_str());
+            diagnostics.warning(span, format!("{kind} {name}: no tag reaches `{pattern}`")).help(format!("tags of the inputs: {}", tags.join(", ")));
         }
     }
 }

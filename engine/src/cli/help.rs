@@ -64,7 +64,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("-Y, --enable-hot-reload", "enable for hot reloading"),
     ("    --enable-fips", "require FIPS mode at startup (refused)"),
     ("-W, --disable-thread-safety-on-hot-reload", "no effect: a reload is always safe"),
-    ("-J, --help-json", "print every option table as JSON"),
     ("-V, --version", "show version number"),
     ("-h, --help", "print this help"),
 ];

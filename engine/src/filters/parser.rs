@@ -20,7 +20,7 @@ codecs::options! {
         /// Keeps the other fields, behind those of the parser.
         reserve_data "Reserve_Data": One<Bool> = "false",
         /// Deprecated in Fluent Bit.
-        unescape_key "Unescape_key": Opt<Bool> => NoEffect("it is deprecated and does nothing in Fluent Bit either; decoders of the parser unescape"),
+        unescape_key "Unescape_key": Opt<Text> => NoEffect("it is deprecated and does nothing in Fluent Bit either; decoders of the parser unescape"),
     }
 }
 
@@ -145,5 +145,107 @@ impl Reader {
             (false, Some(source)) if self.preserve_key => fields.push(record.fields[source]),
             (false, _) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{run, section, try_configure};
+    use super::*;
+    use codecs::record::Timestamp;
+    use std::collections::HashMap;
+
+    /// The parsers that the cases name.
+    fn some_parsers() -> HashMap<String, Arc<Parser>> {
+        let texts = [
+            ("kv", "Name kv\nFormat regex\nRegex ^(?<key>\\w+)=(?<val>\\w+)$"),
+            ("num", "Name num\nFormat regex\nRegex ^(?<number>\\d+)$\nTypes number:integer"),
+            (
+                "time",
+                "Name time\nFormat regex\nRegex ^(?<time>\\d+) (?<m>.*)$\nTime_Key time\nTime_Format %s",
+            ),
+            ("j", "Name j\nFormat json"),
+        ];
+        let parser = |text| Parser::configure(&section(text), &mut Diagnostics::default()).expect(text);
+        texts.into_iter().map(|(name, text)| (name.to_owned(), Arc::new(parser(text)))).collect()
+    }
+
+    #[test]
+    fn parses_as_fluent_bit_does() {
+        let input = r#"{"log":"a=b","x":1,"k":{"log":"c=d","y":2}}"#;
+        let other = r#"{"log":"no","x":1}"#;
+        let several = "Key_Name log\nParser kv\nParser num\nParser j";
+        let cases: &[(&str, &str, &str)] = &[
+            ("Key_Name log\nParser kv", input, r#"{"key":"a","val":"b"}"#),
+            ("Key_Name log\nParser kv", other, other),
+            ("Key_Name log\nParser kv", r#"{"log":5,"x":1}"#, r#"{"log":5,"x":1}"#),
+            ("Key_Name log\nParser kv", r#"{"x":3}"#, r#"{"x":3}"#),
+            ("Key_Name log\nParser kv\nReserve_Data On", other, other),
+            (
+                "Key_Name log\nParser kv\nReserve_Data On",
+                r#"{"log":"a=b","x":1}"#,
+                r#"{"key":"a","val":"b","x":1}"#,
+            ),
+            ("Key_Name log\nParser kv\nPreserve_Key On", input, r#"{"key":"a","val":"b","log":"a=b"}"#),
+            (
+                "Key_Name log\nParser kv\nReserve_Data On\nPreserve_Key On",
+                r#"{"log":"a=b","x":1}"#,
+                r#"{"key":"a","val":"b","log":"a=b","x":1}"#,
+            ),
+            // What the record had goes before what the parser found.
+            (
+                "Key_Name log\nParser kv\nReserve_Data On",
+                r#"{"log":"a=b","key":"old","x":1}"#,
+                r#"{"val":"b","key":"old","x":1}"#,
+            ),
+            // With `$` the source stays with the others, and is not preserved alone.
+            (
+                "Key_Name $log\nParser kv\nReserve_Data On",
+                r#"{"log":"a=b"}"#,
+                r#"{"key":"a","val":"b","log":"a=b"}"#,
+            ),
+            ("Key_Name $log\nParser kv\nPreserve_Key On", input, r#"{"key":"a","val":"b"}"#),
+            ("Key_Name $k['log']\nParser kv", input, r#"{"key":"c","val":"d"}"#),
+            (several, r#"{"log":"a=b"}"#, r#"{"key":"a","val":"b"}"#),
+            (several, r#"{"log":"12"}"#, r#"{"number":12}"#),
+            (several, r#"{"log":"{\"j\":1}"}"#, r#"{"j":1}"#),
+            (several, r#"{"log":"none of it!"}"#, r#"{"log":"none of it!"}"#),
+        ];
+        for (lines, input, want) in cases {
+            let (filter, _) = try_configure(&PLUGIN, lines, &some_parsers());
+            let (output, _) = run(&*filter.expect(lines), input, &mut Timestamp::default());
+            assert_eq!(output.as_deref(), Some(*want), "{lines}\n{input}");
+        }
+    }
+
+    #[test]
+    fn the_time_found_is_the_record_s() {
+        let (filter, _) = try_configure(&PLUGIN, "Key_Name log\nParser time", &some_parsers());
+        let filter = filter.expect("it is right");
+        let mut time = Timestamp { secs: 5, nanos: 6 };
+        run(&*filter, r#"{"log":"no time"}"#, &mut time);
+        assert_eq!(time, Timestamp { secs: 5, nanos: 6 });
+        let (output, _) = run(&*filter, r#"{"log":"1700000000 hi"}"#, &mut time);
+        assert_eq!(
+            (time, output.as_deref()),
+            (Timestamp { secs: 1_700_000_000, nanos: 0 }, Some(r#"{"m":"hi"}"#))
+        );
+    }
+
+    #[test]
+    fn an_unknown_parser_is_told_with_the_nearest_name() {
+        let told = |lines| {
+            let (filter, diagnostics) = try_configure(&PLUGIN, lines, &some_parsers());
+            (
+                filter.is_some(),
+                diagnostics.list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            )
+        };
+        let (made, said) = told("Key_Name log\nParser nun");
+        assert!(!made && said.contains("error: parser: there is no parser `nun`"), "{said}");
+        assert!(said.contains("did you mean `num`?"), "{said}");
+        let (made, said) = told("Key_Name log\nParser absent\nParser kv");
+        assert!(made && said.contains("warning: parser: there is no parser `absent`"), "{said}");
+        assert!(!told("Key_Name log").0 && !told("Parser kv").0 && !told("Key_Name $1\nParser kv").0);
     }
 }

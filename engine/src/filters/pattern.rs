@@ -22,7 +22,11 @@ impl Pattern {
     }
 
     /// The captures of the first match; 0 is the whole match.
-    pub(super) fn captures<'t>(&self, text: &'t [u8], scratch: &mut Scratch) -> Option<[Option<&'t [u8]>; CAPTURES]> {
+    pub(super) fn captures<'t>(
+        &self,
+        text: &'t [u8],
+        scratch: &mut Scratch,
+    ) -> Option<[Option<&'t [u8]>; CAPTURES]> {
         let found = self.0.captures(text, &mut scratch.regex);
         found.then(|| std::array::from_fn(|n| scratch.regex.group(n).and_then(|range| text.get(range))))
     }

@@ -19,7 +19,11 @@ pub fn find(name: &str) -> Option<&'static dyn Plugin> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{run, try_configure};
     use super::*;
+    use codecs::record::Timestamp;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
 
     #[test]
     fn names_are_found_in_any_case_and_stand_once() {
@@ -30,5 +34,61 @@ mod tests {
             assert!(!plugin.about().is_empty() && plugin.tables().iter().all(|t| !t.is_empty()));
         }
         assert!(find("absent").is_none());
+    }
+
+    /// Words that options take, right and wrong ones.
+    const WORDS: &[&str] = &[
+        "a",
+        "b",
+        "$a",
+        "$a['b']",
+        "$a[0]",
+        "a.b",
+        "^a",
+        "(",
+        "\\",
+        "\"a b\"",
+        "'",
+        "a*",
+        "*",
+        "nest",
+        "lift",
+        "and",
+        "true",
+        "Key_exists",
+        "No_key_matches",
+        "Key_value_equals",
+        "Matching_keys_have_matching_values",
+        "x.$TAG[1].$1",
+        "é",
+        "",
+    ];
+    const RECORDS: &[&str] = &[
+        "{}",
+        r#"{"a":"a b","b":{"a":[1,{"b":"x"}],"c":null},"a.b":true}"#,
+        r#"{"a":{"b":"\u00e9\""},"é":[]}"#,
+    ];
+
+    fn lines(plugin: &'static dyn Plugin) -> impl Strategy<Value = String> {
+        let keys: Vec<&str> = plugin.tables().into_iter().flatten().map(|spec| spec.name).collect();
+        let words = prop::collection::vec(prop::sample::select(WORDS), 1..5).prop_map(|w| w.join(" "));
+        let line = (prop::sample::select(keys), words).prop_map(|(key, words)| format!("{key} {words}"));
+        prop::collection::vec(line, 0..5).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        /// Any configuration is read or refused, and what was read takes any record and leaves valid JSON of it.
+        #[test]
+        fn no_configuration_and_no_record_breaks_a_filter(
+            (at, lines) in (0..FILTERS.len()).prop_flat_map(|at| (Just(at), lines(FILTERS[at])))
+        ) {
+            let plugin = FILTERS[at];
+            let (filter, diagnostics) = try_configure(plugin, &lines, &HashMap::new());
+            prop_assert_eq!(filter.is_none(), diagnostics.has_errors(), "{:?}", diagnostics.list);
+            for record in filter.iter().flat_map(|_| RECORDS) {
+                let (output, _) = run(&**filter.as_ref().expect("it was made"), record, &mut Timestamp::default());
+                prop_assert!(output.is_none_or(|json| json.starts_with('{') && json.ends_with('}')), "not a map");
+            }
+        }
     }
 }

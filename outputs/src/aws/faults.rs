@@ -9,6 +9,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error;
 use std::time::Duration;
 
+/// Most characters of an unknown answer that a reason shows.
+const BODY_SHOWN_MAX: usize = 300;
+
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -56,12 +59,14 @@ where
     let Some(service) = error.as_service_error() else {
         return unanswered(error, action, status);
     };
-    let code = service.code().unwrap_or_default();
+    let body = error.raw_response().and_then(|raw| raw.body().bytes()).unwrap_or_default();
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let code = service.code().unwrap_or_else(|| xml_code(body));
     // Codes may come as `com.amazonaws.logs#ThrottlingException`.
     let code = code.rsplit('#').next().unwrap_or(code);
     let message = service.message().unwrap_or_default();
     let reason = match (code, message) {
-        ("", _) => format!("{action}: status {status}"),
+        ("", _) => format!("{action}: status {status}{}", shown(body)),
         (code, "") => format!("{action}: status {status}, {code}"),
         (code, message) => format!("{action}: status {status}, {code}: {message}"),
     };
@@ -150,7 +155,8 @@ where
         if let Some(found) = inner.downcast_ref::<CredentialsError>() {
             credentials = Some(matches!(found, CredentialsError::ProviderTimedOut(_)));
         }
-        let text = inner.to_string();
+        // The chain of credential providers tells one line for each: the log has one line for all.
+        let text = inner.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if chain.last() != Some(&text) {
             chain.push(text);
         }
@@ -181,6 +187,19 @@ where
     }
 }
 
+/// The code of an error in XML: gateways and test services answer so, also where JSON was spoken.
+fn xml_code(body: &str) -> &str {
+    let inside = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    inside.map_or("", |(code, _)| code.trim())
+}
+
+/// What a body without an error code says: something between us and the service speaks (a proxy, a firewall).
+fn shown(body: &str) -> String {
+    let words: Vec<&str> = body.split_whitespace().collect();
+    let text: String = words.join(" ").chars().take(BODY_SHOWN_MAX).collect();
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
 /// The delay that the service asks for: `Retry-After` in seconds, at most an hour.
 fn retry_after<E>(error: &SdkError<E, HttpResponse>) -> Option<Duration> {
     let seconds: u64 = error.raw_response()?.headers().get("retry-after")?.trim().parse().ok()?;
@@ -190,6 +209,15 @@ fn retry_after<E>(error: &SdkError<E, HttpResponse>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_others_are_read_too() {
+        assert_eq!(xml_code("<a><Code> Slow </Code>"), "Slow");
+        assert_eq!(xml_code("<a><Code>Slow"), "");
+        assert_eq!(shown("  <h1>no\n  way</h1> "), ": <h1>no way</h1>");
+        assert_eq!(shown(&"é".repeat(999)).chars().count(), BODY_SHOWN_MAX + 2);
+        assert_eq!(shown(""), "");
+    }
 
     #[test]
     fn codes_say_what_to_do() {

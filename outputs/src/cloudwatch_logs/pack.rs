@@ -73,7 +73,7 @@ pub fn queues<'k>(segments: &'k [Segment], done: &[bool]) -> Vec<Queue<'k>> {
             };
             let at = *place.get_or_insert_with(|| {
                 *known.entry(name).or_insert_with(|| {
-                    queues.push(Queue { key: &**name, items: Vec::new() });
+                    queues.push(Queue { key: name, items: Vec::new() });
                     queues.len() - 1
                 })
             });

@@ -6,7 +6,8 @@
 use super::http::{Answer, Handler, Request, Server};
 use crate::cloudwatch_logs::options::RETENTIONS;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -71,6 +72,9 @@ struct State {
     seen: Vec<Seen>,
     flaws: Vec<String>,
     in_flight: HashMap<String, usize>,
+    /// Hashes of the messages of each stream.
+    messages: HashMap<(String, String), HashSet<u64>>,
+    distinct: usize,
     overlaps: usize,
 }
 
@@ -144,6 +148,11 @@ impl CloudwatchFake {
             .and_then(|group| group.streams.get(stream))
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// How many different events are in all streams, as far as equal messages of a stream are the same event.
+    pub fn distinct(&self) -> usize {
+        self.state().distinct
     }
 
     /// All requests, in order of their answers.
@@ -318,14 +327,20 @@ impl State {
         let name = stream_name(document)?;
         let events = take_events(document)?;
         batch_flaw(&events).map_or(Ok(()), |flaw| Err((400, "InvalidParameterException", flaw)))?;
-        let group = self.group(document)?;
-        let missing =
-            || (400, "ResourceNotFoundException", "The specified log stream does not exist.".to_owned());
-        let stream = group.streams.get_mut(&name).ok_or_else(missing)?;
+        let group = self.groups.get_mut(&group_name(document)?).ok_or_else(|| missing("group"))?;
+        let stream = group.streams.get_mut(&name).ok_or_else(|| missing("stream"))?;
         let (too_old, expired, too_new) = rejected;
         let end = events.len().saturating_sub(too_new);
         let start = too_old.max(expired).min(end);
+        let stored = stream.len();
         stream.extend(events.into_iter().take(end).skip(start));
+        let key = (text(document, "logGroupName").to_owned(), name);
+        let known = self.messages.entry(key).or_default();
+        for (_, message) in &stream[stored..] {
+            let mut hasher = DefaultHasher::new();
+            message.hash(&mut hasher);
+            self.distinct += usize::from(known.insert(hasher.finish()));
+        }
         let mut info = serde_json::Map::new();
         for (key, number, value) in [
             ("tooOldLogEventEndIndex", too_old, too_old),
@@ -401,6 +416,10 @@ fn stream_name(document: &Value) -> Result<String, Refusal> {
 
 fn text<'d>(document: &'d Value, key: &str) -> &'d str {
     document.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn missing(what: &str) -> Refusal {
+    (400, "ResourceNotFoundException", format!("The specified log {what} does not exist."))
 }
 
 fn invalid(member: &str) -> Refusal {
