@@ -9,6 +9,7 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod life;
 mod options;
 mod read;
 mod resume;
@@ -20,7 +21,7 @@ mod tests;
 mod watch;
 
 use self::database::Database;
-use self::discover::Name;
+use self::discover::{Moved, Name};
 use self::glob::Pattern;
 use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
@@ -122,7 +123,7 @@ struct Tail {
     write_rows_at: Option<Instant>,
     database_down: bool,
     events: Vec<Event>,
-    moved: Vec<(u32, Id)>,
+    moved: Vec<Moved>,
     /// A scan is needed: for new names, or for everything.
     search: bool,
     rescan: bool,
