@@ -95,7 +95,7 @@ pub struct PlannedOutput {
 }
 
 /// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
-const MEMORY_DEFAULT: usize = 32 << 20;
+const MEMORY_DEFAULT: usize = 16 << 20;
 /// The least that lets one block of every stage exist.
 const MEMORY_MIN: usize = 4 << 20;
 
@@ -104,7 +104,7 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
     let service = &config.service;
     let mut compiler = Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
     compiler.parsers(&config.parsers, diagnostics);
-    compiler.multiline(&config.multiline_parsers, diagnostics);
+    compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
     // One input and one output need no `Match`, as in Fluent Bit.
@@ -182,13 +182,16 @@ impl Compiler {
         }
     }
 
-    fn multiline(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
-        for name in ["docker", "cri", "java", "python", "go", "ruby"] {
-            if let Some(builtin) = Multiline::builtin(name) {
-                self.multiline.insert(name.to_owned(), Arc::new(builtin));
+    /// The built-in multi-line parsers that the configuration names (each takes time to compile, and memory), and the
+    /// user's own, which win over built-in ones of the same name.
+    fn multiline(&mut self, config: &Config, diagnostics: &mut Diagnostics) {
+        let entries = config.inputs.iter().chain(&config.filters).flat_map(|s| s.all("multiline.parser"));
+        for name in entries.flat_map(|e| e.value.split(',')).map(|n| n.trim().to_ascii_lowercase()) {
+            if let (false, Some(builtin)) = (self.multiline.contains_key(&name), Multiline::builtin(&name)) {
+                self.multiline.insert(name, Arc::new(builtin));
             }
         }
-        for section in sections {
+        for section in &config.multiline_parsers {
             if let Some(multiline) = Multiline::configure(section, &self.parsers, diagnostics) {
                 self.multiline.insert(multiline.name().to_owned(), Arc::new(multiline));
             }

@@ -226,7 +226,8 @@ impl Source {
     }
 
     fn run(self: &Arc<Self>, job: Job) {
-        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments)];
+        let expected = job.block.as_ref().map_or(0, |b| b.bytes().len() + b.bytes().len() / 2);
+        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments, expected)];
         let (pending, counters) = WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks));
         counters.add_to(&self.input.metrics);
         let end = pending.map_or(job.end, |position| position.min(job.end));
@@ -383,8 +384,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(route: Arc<Route>, pool: &Pool) -> Sink {
-        let segment = |_| Segment { bytes: pool.take(0), ..Segment::new(route.tag.clone()) };
+    /// Segments with room for `expected` bytes.
+    fn new(route: Arc<Route>, pool: &Pool, expected: usize) -> Sink {
+        let segment = |_| Segment { bytes: pool.take(expected), ..Segment::new(route.tag.clone()) };
         let segments = route.outputs.iter().map(segment).collect();
         let filters = vec![(0, 0); route.filters.len()];
         Sink { route, segments, filters }
@@ -512,7 +514,7 @@ impl<'j> JobRun<'j> {
     fn sink(&mut self, tag: &str) -> usize {
         let known = self.sinks.iter().position(|s| *s.route.tag == *tag);
         known.unwrap_or_else(|| {
-            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool));
+            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool, 0));
             self.sinks.len() - 1
         })
     }

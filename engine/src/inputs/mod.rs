@@ -79,6 +79,8 @@ pub trait Engine: Send + Sync {
     /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,
     /// read nothing and wait for `wake_fd`. Submitting the block passes the charge on; [`Engine::release`] gives it back.
     fn admit(&self, bytes: usize) -> bool;
+    /// Takes `bytes` from the same budgets whether they fit or not: for what is in memory already.
+    fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.
     fn release(&self, bytes: usize);
     /// A buffer of this capacity from the pool, its length 0.

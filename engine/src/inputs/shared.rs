@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+/// Buffers have multiples of this capacity.
+const BUFFER_STEP: usize = 64 * 1024;
+
 /// What the inputs of a process share.
 #[derive(Clone)]
 pub struct Common {
@@ -229,13 +232,18 @@ impl Engine for InputShared {
         false
     }
 
+    fn take(&self, bytes: usize) {
+        self.budgets.iter().for_each(|b| b.take(bytes));
+    }
+
     fn release(&self, bytes: usize) {
         self.budgets.iter().for_each(|b| b.give(bytes));
         (self.released)();
     }
 
     fn buffer(&self, capacity: usize) -> Vec<u8> {
-        self.blocks.take(capacity)
+        // Rounded, so that a buffer that comes back fits the next block, whose head-room differs a little.
+        self.blocks.take(capacity.next_multiple_of(BUFFER_STEP))
     }
 
     fn recycle(&self, buffer: Vec<u8>) {

@@ -339,7 +339,7 @@ impl Tail {
             return None;
         }
         // What is read is read: the charge of at most one block is taken in any case.
-        self.engine.admit(rest.len());
+        self.engine.take(rest.len());
         let mut copy = self.engine.buffer(rest.len());
         copy.extend_from_slice(rest);
         Some((rest.len(), copy))
@@ -456,7 +456,7 @@ impl Tail {
         // The block carries a charge of its capacity.
         match buffer.capacity().cmp(&charge) {
             std::cmp::Ordering::Greater => {
-                self.engine.admit(buffer.capacity() - charge);
+                self.engine.take(buffer.capacity() - charge);
             }
             std::cmp::Ordering::Less => self.engine.release(charge - buffer.capacity()),
             std::cmp::Ordering::Equal => {}
@@ -515,7 +515,7 @@ impl Tail {
         let to = Position { file: number, offset: file.line_at + buffer.len() as u64 };
         file.line_at = to.offset;
         buffer.push(b'\n');
-        self.engine.admit(buffer.capacity());
+        self.engine.take(buffer.capacity());
         let (end, charge) = (buffer.len(), buffer.capacity());
         self.submit(id, buffer, 0..end, from, to, charge);
     }
