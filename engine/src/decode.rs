@@ -81,12 +81,15 @@ pub struct LineOptions {
 /// Lines to records: multi-line groups, then a parser, then the keys that tell where a line came from.
 pub struct LineDecoder {
     options: LineOptions,
+    /// The key needs no escaping.
+    plain_key: bool,
 }
 
 impl LineDecoder {
     /// A decoder with these options.
     pub fn new(options: LineOptions) -> LineDecoder {
-        LineDecoder { options }
+        let plain_key = Text::examined(options.key.as_bytes()).plain;
+        LineDecoder { options, plain_key }
     }
 
     /// Adds `Path_Key` and `Offset_Key`.
@@ -126,7 +129,7 @@ impl LineDecoder {
             return job.emit(record);
         }
         self.origin(offset, source, &mut record.fields);
-        record.fields.push(Field::new(Text::new(self.options.key.as_bytes()), Value::text(line)));
+        record.fields.push(Field::new(Text { bytes: self.options.key.as_bytes(), plain: self.plain_key }, Value::text(line)));
         job.emit(record);
     }
 }

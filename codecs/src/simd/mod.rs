@@ -4,8 +4,11 @@
 //! Each kernel is written once over [`Lanes`]; a tier's own file is a thin wrapper. The scalar tier is the portable
 //! twin that every test also runs, and the only one on processors without another.
 
+mod append;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub(crate) use append::{append, append_key};
 
 /// An instruction set that kernels can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -79,6 +79,8 @@ pub trait Engine: Send + Sync {
     /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,
     /// read nothing and wait for `wake_fd`. Submitting the block passes the charge on; [`Engine::release`] gives it back.
     fn admit(&self, bytes: usize) -> bool;
+    /// True while an output that this source is routed to has no room: read other sources, and this one after `wake_fd`.
+    fn blocked(&self, source: &Source) -> bool;
     /// Takes `bytes` from the same budgets whether they fit or not: for what is in memory already.
     fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.

@@ -123,6 +123,12 @@ impl InputShared {
         }))
     }
 
+    /// From now on, memory that is given back rings; lanes deliver what they hold without waiting for `Flush`.
+    fn wait_for_memory(&self) {
+        self.wake.waiting.store(true, Ordering::Release);
+        self.pressure.raise();
+    }
+
     /// Its eventfd, for whoever stops the program.
     pub fn wake(&self) -> Arc<Wake> {
         self.wake.clone()
@@ -223,13 +229,21 @@ impl Engine for InputShared {
                 return true;
             }
             if !again {
-                // Asked again below: what was given back before this store rang no bell.
-                self.wake.waiting.store(true, Ordering::Release);
-                self.pressure.raise();
+                // Asked again below: what was given back before this rang no bell.
+                self.wait_for_memory();
             }
         }
         self.metrics.paused.store(1, Ordering::Relaxed);
         false
+    }
+
+    fn blocked(&self, source: &Source) -> bool {
+        if !source.blocked() {
+            return false;
+        }
+        self.wait_for_memory();
+        // Asked again: what was given back before `wait_for_memory` rang no bell.
+        source.blocked()
     }
 
     fn take(&self, bytes: usize) {

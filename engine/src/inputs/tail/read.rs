@@ -44,7 +44,7 @@ impl Tail {
     /// Reads once from up to [`BATCH_READS_MAX`] files; false when memory is short.
     pub(super) fn read_round(&mut self) -> bool {
         let mut picked: Vec<(Id, usize)> = Vec::with_capacity(BATCH_READS_MAX);
-        let mut admitted = true;
+        let (mut admitted, mut blocked) = (true, false);
         let mut left = self.ready.len();
         while picked.len() < BATCH_READS_MAX && left > 0 && admitted {
             left -= 1;
@@ -54,6 +54,12 @@ impl Tail {
                 continue;
             }
             let Some(file) = self.files.get(id) else { continue };
+            let source = self.chains.get(file.chain).and_then(|chain| chain.source.as_ref());
+            if source.is_some_and(|source| self.engine.blocked(source)) {
+                self.ready.push_back(id);
+                blocked = true;
+                continue;
+            }
             if file.gzip.as_ref().is_some_and(|g| g.pending()) {
                 admitted = self.expand(id, false);
                 continue;
@@ -69,6 +75,8 @@ impl Tail {
             for (index, outcome) in self.run_batch(&picked).into_iter().enumerate() {
                 self.take(index, outcome);
             }
+        } else if blocked {
+            return false;
         }
         admitted
     }
