@@ -6,14 +6,14 @@
 //! it is accepted, or dropped and counted, by every output that it was routed to; a decoder with state has one job of a
 //! source under way at a time.
 
+use crate::budget::Pool;
 use crate::decode::SourceState;
 use crate::filters::{FilterContext, Outcome};
 use crate::inputs::InputShared;
 use crate::job::{Block, Position, SourceInfo};
-use crate::budget::Pool;
 use crate::pipeline::{JobCounters, Pipeline, Route, Survival};
-use crate::random::Random;
 use crate::queue::{Charge, Queued};
+use crate::random::Random;
 use bumpalo::Bump;
 use codecs::record::{Record, Timestamp};
 use outputs::segment::Segment;
@@ -242,7 +242,12 @@ impl Source {
     }
 
     /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that is still pending.
-    fn decode(&self, job: &Job, worker: &mut Worker, sinks: &mut Vec<Sink>) -> (Option<Position>, JobCounters) {
+    fn decode(
+        &self,
+        job: &Job,
+        worker: &mut Worker,
+        sinks: &mut Vec<Sink>,
+    ) -> (Option<Position>, JobCounters) {
         let decoder = &*self.input.decoder;
         let mut state = decoder.stateful().then(|| self.state.lock().expect("source state lock"));
         let mut counters = JobCounters::default();
@@ -305,14 +310,21 @@ impl Source {
                 }
                 let charge = self.input.charge(segment.bytes.len() + size_of_val(&*segment.events));
                 let pool = self.input.segments.clone();
-                queued.push((output, sink.route.lane, Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool }));
+                queued.push((
+                    output,
+                    sink.route.lane,
+                    Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool },
+                ));
             }
         }
         {
             let mut order = self.order.lock().expect("order lock");
             order.finished.insert(sequence, queued);
             // Sending under the lock keeps the order between workers that finish at once.
-            while let Some(ready) = { let next = order.next; order.finished.remove(&next) } {
+            while let Some(ready) = {
+                let next = order.next;
+                order.finished.remove(&next)
+            } {
                 order.next += 1;
                 for (output, lane, queued) in ready {
                     self.input.pipeline.outputs[output].lanes.send(lane, queued);

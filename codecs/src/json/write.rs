@@ -41,7 +41,9 @@ fn may_repeat(fields: &[Field<'_>]) -> bool {
         let key = field.key.bytes;
         let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
         let middle = key.get(key.len() / 2).copied().unwrap_or(0);
-        let hash = (u32::from(first) | u32::from(last) << 8 | u32::from(middle) << 16 | (key.len() as u32) << 24).wrapping_mul(0x9e37_79b1);
+        let hash =
+            (u32::from(first) | u32::from(last) << 8 | u32::from(middle) << 16 | (key.len() as u32) << 24)
+                .wrapping_mul(0x9e37_79b1);
         let bit = 1u128 << (hash >> 25);
         if seen & bit != 0 {
             return true;
@@ -81,7 +83,13 @@ fn write_float(out: &mut Vec<u8>, number: f64) {
     if number.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
     } else {
-        let word: &[u8] = if number.is_nan() { b"\"nan\"" } else if number > 0.0 { b"\"inf\"" } else { b"\"-inf\"" };
+        let word: &[u8] = if number.is_nan() {
+            b"\"nan\""
+        } else if number > 0.0 {
+            b"\"inf\""
+        } else {
+            b"\"-inf\""
+        };
         out.extend_from_slice(word);
     }
 }

@@ -30,7 +30,12 @@ pub trait Plugin: Sync {
     fn tables(&self) -> Vec<&'static [OptionSpec]>;
     /// Reads the section and compiles it; touches no file. Reports all that is wrong and returns `None` when an
     /// error was among it.
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured>;
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Configured>;
 }
 
 /// What an input may know of the rest while it is configured.
@@ -121,7 +126,10 @@ fn parser_named(
         return Some(parser.clone());
     }
     let span = section.get(key).map_or(&section.span, |e| &e.value_span);
-    let error = diagnostics.error(span, format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()));
+    let error = diagnostics.error(
+        span,
+        format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()),
+    );
     if let Some(near) = codecs::conf::nearest(name, context.parsers.keys().map(String::as_str)) {
         error.help(format!("did you mean `{near}`?"));
     }

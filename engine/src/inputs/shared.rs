@@ -89,8 +89,17 @@ impl Wake {
 
 impl InputShared {
     /// `memory_limit` is `Mem_Buf_Limit`.
-    pub fn new(component: String, decoder: Arc<dyn Decoder>, memory_limit: Option<usize>, metrics: Arc<InputMetrics>, common: &Common) -> std::io::Result<Arc<InputShared>> {
-        let wake = Arc::new(Wake { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, waiting: AtomicBool::new(false) });
+    pub fn new(
+        component: String,
+        decoder: Arc<dyn Decoder>,
+        memory_limit: Option<usize>,
+        metrics: Arc<InputMetrics>,
+        common: &Common,
+    ) -> std::io::Result<Arc<InputShared>> {
+        let wake = Arc::new(Wake {
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            waiting: AtomicBool::new(false),
+        });
         let (ring, pressure) = (wake.clone(), common.pressure.clone());
         let released = Arc::new(move || {
             if ring.waiting.swap(false, Ordering::AcqRel) {
@@ -158,7 +167,8 @@ impl InputShared {
 
     /// Posts a flush for every source that holds something back.
     pub fn flush_all(&self) {
-        let sources: Vec<_> = self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
+        let sources: Vec<_> =
+            self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
         sources.iter().for_each(shards::Source::flush_pending);
     }
 
