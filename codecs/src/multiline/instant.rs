@@ -69,7 +69,8 @@ fn usual_tail(tail: &[u8]) -> Option<(i64, u32)> {
     let eight = eight_digits(u64::from_le_bytes([
         tail[4], tail[5], tail[6], tail[7], tail[8], tail[9], tail[10], tail[11],
     ]))?;
-    Some((i64::from(tens) * 10 + i64::from(ones), eight * 10 + u32::from(last)))
+    let nanos = crate::time::through_double(eight * 10 + u32::from(last));
+    Some((i64::from(tens) * 10 + i64::from(ones), nanos))
 }
 
 /// Eight ASCII digits, first in the lowest byte, to their number, in three multiplications.
@@ -158,7 +159,7 @@ fn fraction(rest: &mut &[u8]) -> u32 {
     let padded = after[..digits].iter().copied().chain(std::iter::repeat(b'0')).take(9);
     let nanos = padded.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
     *rest = &after[digits..];
-    nanos
+    crate::time::through_double(nanos)
 }
 
 /// `Z`, `+hh:mm`, `+hhmm` or `+hh` to seconds east of Greenwich; anything else counts as UTC.

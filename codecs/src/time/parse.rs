@@ -420,7 +420,7 @@ fn fraction(text: &[u8]) -> Option<(u32, usize)> {
         nanos = nanos * 10 + u32::from(digit);
         digits += 1;
     }
-    (digits > 0).then(|| (nanos * 10u32.pow(9 - digits as u32), digits))
+    (digits > 0).then(|| (super::through_double(nanos * 10u32.pow(9 - digits as u32)), digits))
 }
 
 /// Two digits are the common case of every field but the year.

@@ -30,6 +30,9 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// How large a request head may be.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Fluent Bit looks at its chunks every so often and has no answer before the first look.
+const STORAGE_FIRST: Duration = Duration::from_secs(5);
+
 const SERVER_NAME: &str = concat!("ripsaw/", env!("CARGO_PKG_VERSION"));
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
@@ -104,7 +107,9 @@ fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes
             let (body, good) = json::health(monitor);
             reply(if good { 200 } else { 500 }, Some(JSON), body)
         }
-        "/api/v1/storage" if monitor.storage_metrics => reply(200, Some(JSON), json::storage(monitor)),
+        "/api/v1/storage" if monitor.storage_metrics && monitor.started.elapsed() >= STORAGE_FIRST => {
+            reply(200, Some(JSON), json::storage(monitor))
+        }
         "/api/v2/reload" => reload(method),
         _ => reply(404, None, String::new()),
     }

@@ -51,10 +51,10 @@ fn monitor() -> Monitor {
     let memory = Budget::new(50_000_000);
     memory.take(1536);
     tail.memory.set(memory).expect("set once");
-    tail.files
-        .lock()
-        .expect("lag lock")
-        .insert("/var/log/a \"b\".log".into(), FileLag { bytes: 7, since: SystemTime::now() - Duration::from_secs(90) });
+    tail.files.lock().expect("lag lock").insert(
+        "/var/log/a \"b\".log".into(),
+        FileLag { bytes: 7, since: SystemTime::now() - Duration::from_secs(90) },
+    );
     let grep = FilterMetrics::default();
     grep.records.store(5, Relaxed);
     grep.dropped.store(1, Relaxed);
@@ -150,13 +150,15 @@ fn json_answers_key_for_key() {
     let health = r#"{"status":"ok","errors":0,"retries_failed":0,"error_limit":1,"retry_failure_limit":1,"period_limit":60}"#;
     for (path, want) in [
         ("/api/v1/metrics", metrics),
-        ("/api/v1/storage", storage),
         ("/api/v1/uptime", uptime),
         ("/api/v2/health", health),
         ("/api/v2/reload", r#"{"hot_reload_count":0}"#),
     ] {
         assert_eq!(get(path), (200, JSON.to_owned(), want.to_owned()), "{path}");
     }
+    assert_eq!(get("/api/v1/storage").0, 404, "not yet");
+    let old = Monitor { started: Instant::now() - STORAGE_FIRST, ..monitor() };
+    assert_eq!(ask(old, &[("GET", "/api/v1/storage")]), [(200, JSON.to_owned(), storage.to_owned())]);
     let (status, content_type, body) = get("/");
     assert_eq!((status, &*content_type), (200, JSON));
     assert!(
@@ -254,7 +256,12 @@ fn health_turns_bad_above_the_limit_and_is_absent_when_off() {
     assert_eq!(health(&bad).status(), 200, "at the limit");
     bad.health.retry_failed();
     assert_eq!(ask(bad, &[("GET", "/api/v1/health")]), [(500, String::new(), "error\n".to_owned())]);
-    let off = Monitor { health_check: None, storage_metrics: false, ..monitor() };
+    let off = Monitor {
+        health_check: None,
+        storage_metrics: false,
+        started: Instant::now() - STORAGE_FIRST,
+        ..monitor()
+    };
     let answers =
         ask(off, &[("GET", "/api/v1/health"), ("GET", "/api/v1/storage"), ("GET", "/api/v2/health")]);
     assert_eq!(answers.iter().map(|a| a.0).collect::<Vec<_>>(), [404, 404, 200]);

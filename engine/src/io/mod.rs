@@ -52,6 +52,7 @@ pub struct Reader {
     pub calls: u64,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one of it an input")]
 enum Backend {
     Ring(ring::Ring),
     Plain { stage: Vec<Vec<u8>> },

@@ -9,21 +9,22 @@ use super::Tail;
 use super::glob::{Visitor, matches};
 use super::gzip::{Gzip, is_gzip};
 use super::read::undelivered;
-use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id, LastBytes, Slot};
+use super::state::{File, Id, LastBytes, Slot};
 use super::watch::{Change, Event, Folder};
-use crate::job::Position;
 use crate::log;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
 
 /// Links that are followed before a path counts as a loop, as in the kernel.
 const LINKS_MAX: usize = 40;
+
+/// Halves of renames that are remembered.
+const MOVED_MAX: usize = 256;
 
 /// What is known of one name in a watched folder.
 #[derive(Debug, Default)]
@@ -138,7 +139,10 @@ impl Tail {
         for event in events.drain(..) {
             self.event(event);
         }
-        self.moved.clear();
+        // Halves whose other one is in no watched folder; a pair may come in two reads.
+        if self.moved.len() > MOVED_MAX {
+            self.moved.clear();
+        }
         self.events = events;
         self.store_new_rows();
     }
@@ -151,32 +155,109 @@ impl Tail {
                 None => self.appeared(key, false),
             },
             Change::Appeared(is_folder) => {
-                if let Some((_, file)) = self
-                    .moved
-                    .iter()
-                    .find(|(cookie, _)| event.cookie != 0 && *cookie == event.cookie)
-                    .copied()
-                {
-                    self.rename(file, key.clone());
+                let half = self.moved.iter().position(|m| event.cookie != 0 && m.cookie == event.cookie);
+                if let Some(half) = half {
+                    let moved = self.moved.swap_remove(half);
+                    self.moved_to(moved, key.clone());
                 }
                 self.appeared(key, is_folder);
             }
-            Change::Gone => {
-                let Some(name) = self.names.get_mut(&key) else { return };
-                let (file, slots) = (name.file.take(), name.slots.clone());
-                self.drop_name_if_empty(&key);
-                if let Some(file) = file {
-                    self.moved.push((event.cookie, file));
-                    if let Some(f) = self.files.get_mut(file) {
-                        f.name = None;
-                    }
-                    self.queue(file);
-                }
-                for slot in slots {
-                    self.recheck(slot);
-                }
-            }
+            Change::Gone => self.gone(key, event.cookie),
             Change::Unknown => self.rescan = true,
+        }
+    }
+
+    /// A name went away: renamed (then `cookie` leads to the new one) or removed.
+    fn gone(&mut self, key: (Folder, OsString), cookie: u32) {
+        let Some(name) = self.names.get_mut(&key) else { return };
+        let (file, slots) = (name.file.take(), name.slots.clone());
+        self.drop_name_if_empty(&key);
+        if let Some(id) = file {
+            if let Some(file) = self.files.get_mut(id) {
+                file.name = None;
+            }
+            self.queue(id);
+        }
+        for &slot in &slots {
+            self.recheck(slot);
+            // The event may be older than the file that is there now.
+            let current = self.slots.get(slot).and_then(|s| s.current).and_then(|id| self.files.get(id));
+            if current.is_some_and(|f| f.name.is_none()) {
+                self.register_names(slot);
+            }
+        }
+        if cookie != 0 {
+            self.moved.push(Moved { cookie, file, slots });
+        }
+    }
+
+    /// The other half of a rename: the file has a new name. When it was never seen under the old one (made and renamed
+    /// between two looks), it belongs before what is there now.
+    fn moved_to(&mut self, moved: Moved, name: (Folder, OsString)) {
+        let Some(path) = self.watcher.path(name.0).map(|folder| folder.join(&name.1)) else { return };
+        let Ok(meta) = path.symlink_metadata() else { return };
+        let key = (meta.dev(), meta.ino());
+        if let Some(&id) = self.by_inode.get(&key) {
+            if moved.file == Some(id) || self.files.get(id).is_some_and(|f| f.name.is_none()) {
+                self.rename(id, name);
+            }
+        } else if meta.is_file()
+            && let Some(&slot) = moved.slots.first()
+        {
+            self.open_missed(&path, slot);
+        }
+    }
+
+    /// Reads a file that was at a slot's path for a moment, before the one that is there now.
+    pub(super) fn open_missed(&mut self, path: &Path, slot: Id) {
+        let Some(slot) = self.slots.get(slot) else { return };
+        let (current, chain) = (slot.current, slot.chain);
+        let Some((fd, stat)) = open_file(path).ok().filter(|(_, stat)| stat.st_size > 0) else { return };
+        let (Some(chain), key) = (chain, (stat.st_dev, stat.st_ino)) else { return };
+        if self.by_inode.contains_key(&key) {
+            return;
+        }
+        log!(
+            Info,
+            self.settings.name,
+            "{} was rotated before it was seen, it is read from its head",
+            path.display()
+        );
+        let gzip = is_gzip(path).then(|| Box::new(Gzip::new()));
+        let until = Some(Instant::now() + self.settings.rotate_wait);
+        let id =
+            self.files.insert(File { gzip, in_hole: true, orphan_until: until, ..new_file(fd, key, chain) });
+        self.by_inode.insert(key, id);
+        self.place_before(id, chain, current);
+        self.dirty_row(id);
+        self.count_opened();
+        self.orphans.push(id);
+        self.queue(id);
+    }
+
+    /// Gives a file its place in a chain: before `current`, or in a chain of its own when that one has begun.
+    fn place_before(&mut self, id: Id, chain_id: Id, current: Option<Id>) {
+        let Some(chain) = self.chains.get_mut(chain_id) else { return };
+        let waiting = current
+            .and_then(|c| self.files.get_mut(c))
+            .filter(|c| c.chain == chain_id && c.number > chain.started);
+        if let Some(successor) = waiting {
+            let (number, after) = (successor.number, successor.after.replace(id));
+            successor.number = chain.next;
+            successor.asked = false;
+            chain.next += 1;
+            let at = chain.members.iter().position(|m| Some(*m) == current).unwrap_or(chain.members.len());
+            chain.members.insert(at, id);
+            if let Some(file) = self.files.get_mut(id) {
+                (file.number, file.after) = (number, after);
+            }
+            return;
+        }
+        let (tag, path) = (chain.tag.clone(), chain.path.clone());
+        let own = self.new_chain(tag, path, false);
+        let number = self.number_in(own, id);
+        if let Some(file) = self.files.get_mut(id) {
+            (file.chain, file.number) = (own, number);
         }
     }
 
@@ -361,7 +442,7 @@ impl Tail {
         };
         self.told.retain(|(told, _)| told != &path);
         let predecessor = self.chains.get(chain).and_then(|c| c.members.last().copied());
-        let key = (stat.st_dev as u64, stat.st_ino as u64);
+        let key = (stat.st_dev, stat.st_ino);
         let file = File {
             gzip: is_gzip(&path).then(|| Box::new(Gzip::new())),
             after: predecessor,
@@ -502,7 +583,7 @@ impl Tail {
         }
     }
 
-    fn unregister_names(&mut self, slot_id: Id) {
+    pub(super) fn unregister_names(&mut self, slot_id: Id) {
         let names = self.slots.get_mut(slot_id).map(|s| std::mem::take(&mut s.names)).unwrap_or_default();
         for key in names {
             if let Some(name) = self.names.get_mut(&key) {
@@ -512,7 +593,7 @@ impl Tail {
         }
     }
 
-    fn drop_name_if_empty(&mut self, key: &(Folder, OsString)) {
+    pub(super) fn drop_name_if_empty(&mut self, key: &(Folder, OsString)) {
         if self.names.get(key).is_some_and(|n| n.slots.is_empty() && n.file.is_none()) {
             self.names.remove(key);
         }
@@ -574,139 +655,6 @@ impl Tail {
         }
     }
 
-    /// Nothing more is read from the file.
-    pub(super) fn finish(&mut self, id: Id) {
-        let Some(file) = self.files.get_mut(id) else { return };
-        file.finished = true;
-        file.queued = false;
-        self.ready.retain(|r| *r != id);
-        self.orphans.retain(|o| *o != id);
-        self.close_if_done(id);
-    }
-
-    /// Closes a finished file when all of it is delivered (or nobody wants to know).
-    pub(super) fn close_if_done(&mut self, id: Id) {
-        let Some(file) = self.files.get(id) else { return };
-        if !file.finished || (self.database.is_some() && undelivered(file)) {
-            return;
-        }
-        let Some(file) = self.files.remove(id) else { return };
-        self.by_inode.remove(&file.key);
-        if let Some(key) = &file.name {
-            if let Some(name) = self.names.get_mut(key) {
-                name.file = name.file.filter(|f| *f != id);
-            }
-            self.drop_name_if_empty(key);
-        }
-        if let (Some(db), true, true) = (&self.database, file.row != 0, file.orphan_until.is_some()) {
-            drop(db.delete(file.row));
-        }
-        // A reused key must not stand for this file.
-        let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
-        for other in members {
-            if let Some(other) = self.files.get_mut(other).filter(|f| f.after == Some(id)) {
-                other.after = None;
-            }
-        }
-        if file.slots > 0 {
-            self.vacate_slots_of(id);
-        }
-        self.engine.metrics().files_closed.fetch_add(1, Relaxed);
-        self.engine.metrics().files_open.fetch_sub(1, Relaxed);
-        self.leave_chain(file.chain, id);
-        if let Some((earlier, _, _)) = file.earlier {
-            self.leave_chain(earlier, id);
-        }
-    }
-
-    fn vacate_slots_of(&mut self, id: Id) {
-        let slots: Vec<Id> =
-            self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
-        for slot in slots {
-            if let Some(slot) = self.slots.get_mut(slot) {
-                slot.current = None;
-            }
-        }
-    }
-
-    /// A slot without a file stays while its chain may be continued.
-    fn forget_vacant(&mut self, slot_id: Id) {
-        let alive = self
-            .slots
-            .get(slot_id)
-            .and_then(|s| s.chain)
-            .is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
-        if !alive {
-            self.remove_slot(slot_id);
-        }
-    }
-
-    fn remove_slot(&mut self, slot_id: Id) {
-        self.unregister_names(slot_id);
-        let Some(slot) = self.slots.remove(slot_id) else { return };
-        self.by_path.remove(&slot.path);
-        if let Some(id) = slot.current
-            && let Some(file) = self.files.get_mut(id)
-        {
-            file.slots = file.slots.saturating_sub(1);
-        }
-        if let Some(chain) = slot.chain {
-            if let Some(c) = self.chains.get_mut(chain) {
-                c.held = false;
-            }
-            self.close_chain_if_done(chain);
-        }
-    }
-
-    /// A new chain; `held` while a path would continue it.
-    pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
-        let chain = Chain {
-            source: None,
-            tag,
-            path,
-            cursor: None,
-            next: FIRST_NUMBER,
-            started: 0,
-            end: Position::default(),
-            members: Vec::new(),
-            held,
-        };
-        let id = self.chains.insert(chain);
-        if self.database.is_some()
-            && let Some(chain) = self.chains.get_mut(id)
-        {
-            chain.cursor = Some(Arc::new(ChainCursor::new(id, &self.news)));
-        }
-        id
-    }
-
-    /// The next number in a chain, for this file.
-    pub(super) fn number_in(&mut self, chain: Id, id: Id) -> u32 {
-        let Some(chain) = self.chains.get_mut(chain) else { return 0 };
-        chain.members.push(id);
-        chain.next += 1;
-        chain.next - 1
-    }
-
-    /// The chain has nothing more to tell of this file.
-    pub(super) fn leave_chain(&mut self, chain: Id, id: Id) {
-        if let Some(c) = self.chains.get_mut(chain) {
-            c.members.retain(|m| *m != id);
-        }
-        self.close_chain_if_done(chain);
-    }
-
-    fn close_chain_if_done(&mut self, id: Id) {
-        if self.chains.get(id).is_some_and(|c| c.members.is_empty() && !c.held)
-            && let Some(chain) = self.chains.remove(id)
-        {
-            self.undelivered.remove(&id);
-            if let Some(source) = chain.source {
-                self.engine.close(&source);
-            }
-        }
-    }
-
     pub(super) fn count_opened(&mut self) {
         self.opened_any = true;
         self.engine.metrics().files_opened.fetch_add(1, Relaxed);
@@ -722,6 +670,22 @@ impl Tail {
             log!(Warn, self.settings.name, "{text}");
         }
     }
+}
+
+/// A rename of which one half was told.
+#[derive(Debug)]
+pub(super) struct Moved {
+    cookie: u32,
+    /// The file that had the name.
+    file: Option<Id>,
+    /// The paths that the name belongs to.
+    slots: Vec<Id>,
+}
+
+fn open_file(path: &Path) -> rustix::io::Result<(rustix::fd::OwnedFd, rustix::fs::Stat)> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    Ok((fd, stat))
 }
 
 /// A file of which nothing is known yet.

@@ -43,7 +43,7 @@ pub(super) fn matches(pattern: &[u8], name: &[u8], path_rules: bool) -> bool {
 
 /// Length of the pattern's first item when it matches `byte`.
 fn one(pattern: &[u8], byte: u8, hidden: bool, path_rules: bool) -> Option<usize> {
-    let wild_ok = !hidden && !(path_rules && byte == b'/');
+    let wild_ok = !(hidden || path_rules && byte == b'/');
     match *pattern.first()? {
         b'?' => wild_ok.then_some(1),
         b'[' => match class(pattern, byte) {

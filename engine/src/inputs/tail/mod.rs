@@ -9,6 +9,7 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod life;
 mod options;
 mod read;
 mod resume;
@@ -20,7 +21,7 @@ mod tests;
 mod watch;
 
 use self::database::Database;
-use self::discover::Name;
+use self::discover::{Moved, Name};
 use self::glob::Pattern;
 use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
@@ -122,7 +123,7 @@ struct Tail {
     write_rows_at: Option<Instant>,
     database_down: bool,
     events: Vec<Event>,
-    moved: Vec<(u32, Id)>,
+    moved: Vec<Moved>,
     /// A scan is needed: for new names, or for everything.
     search: bool,
     rescan: bool,
@@ -323,7 +324,7 @@ fn settings(
         rotate_wait: seconds(options.rotate_wait.0),
         ignore_older: seconds(options.ignore_older.0),
         ignore_active: options.ignore_active_older_files.0,
-        block_bytes: bytes(options.buffer_chunk_size.0).max(BLOCK_BYTES),
+        block_bytes: BLOCK_BYTES,
         line_limit: bytes(options.buffer_max_size.0).saturating_sub(1).max(1),
         skip_long: options.skip_long_lines.0 && !options.truncate_long_lines.0,
         exit_on_eof: options.exit_on_eof.0,

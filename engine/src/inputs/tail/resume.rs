@@ -96,8 +96,11 @@ impl Tail {
         let base = base_name(row);
         for folder in looked {
             let entries = folders.entry(folder.clone()).or_insert_with(|| list(&folder)).clone();
-            let same = entries.iter().find(|(_, inode)| *inode == row.inode && row.id != 0);
-            if same.is_some_and(|(path, _)| self.open_rotated(path, row)) {
+            let same = entries.iter().position(|(_, inode)| *inode == row.inode && row.id != 0);
+            if let Some(at) = same
+                && self.open_rotated(&entries[at].0, row)
+            {
+                self.open_missed_since(&entries[at + 1..], row, &base);
                 return true;
             }
             // The newest copy first: an older one may end with the same bytes.
@@ -114,6 +117,31 @@ impl Tail {
         false
     }
 
+    /// Files that came and were rotated away while nobody looked: newer than the rotated file that was found, named as
+    /// its path with something behind, and in no row. (Compressed ones cannot be told from older ones.)
+    fn open_missed_since(&mut self, newer: &[(PathBuf, u64)], row: &Row, base: &str) {
+        let Some(&slot) = self.by_path.get(Path::new(&row.name)) else { return };
+        let known: Vec<u64> = self
+            .database
+            .as_ref()
+            .and_then(|db| db.rows().ok())
+            .unwrap_or_default()
+            .iter()
+            .map(|r| r.inode)
+            .collect();
+        for (path, inode) in newer {
+            let rotated = path.file_name().is_some_and(|n| {
+                let name = n.to_string_lossy();
+                name.len() > base.len()
+                    && name.starts_with(base)
+                    && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
+            });
+            if rotated && !is_gzip(path) && !known.contains(inode) {
+                self.open_missed(path, slot);
+            }
+        }
+    }
+
     /// Opens a rotated file at the row's offset, as the predecessor of what is at its path now.
     fn open_rotated(&mut self, path: &Path, row: &Row) -> bool {
         let Ok(fd) =
@@ -122,7 +150,7 @@ impl Tail {
             return false;
         };
         let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
-        let (key, size) = ((stat.st_dev as u64, stat.st_ino as u64), stat.st_size as u64);
+        let (key, size) = ((stat.st_dev, stat.st_ino), stat.st_size as u64);
         if self.by_inode.contains_key(&key) {
             return false;
         }
@@ -222,7 +250,7 @@ fn list(folder: &Path) -> Vec<(PathBuf, u64)> {
         .filter_map(|e| e.ok())
         .filter_map(|e| Some((e.path(), e.metadata().ok()?)))
         .filter(|(_, meta)| meta.is_file())
-        .map(|(path, meta)| (meta.mtime(), path, meta.ino()))
+        .map(|(path, meta)| ((meta.mtime(), meta.mtime_nsec()), path, meta.ino()))
         .collect();
     files.sort_unstable();
     files.into_iter().map(|(_, path, inode)| (path, inode)).collect()

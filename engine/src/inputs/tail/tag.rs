@@ -38,13 +38,13 @@ impl Tagger {
     pub(super) fn tag(&self, path: &Path) -> Result<String, String> {
         let path = path.to_string_lossy();
         match &self.regex {
-            Some(regex) => self.from_groups(regex, &path),
+            Some(regex) => self.of_groups(regex, &path),
             None if self.tag.contains('*') => Ok(sanitized(&self.tag.replacen('*', &path, 1))),
             None => Ok(self.tag.clone()),
         }
     }
 
-    fn from_groups(&self, regex: &regex_automata::meta::Regex, path: &str) -> Result<String, String> {
+    fn of_groups(&self, regex: &regex_automata::meta::Regex, path: &str) -> Result<String, String> {
         let mut captures = regex.create_captures();
         regex.captures(path, &mut captures);
         if !captures.is_match() {

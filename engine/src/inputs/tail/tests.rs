@@ -160,6 +160,10 @@ impl Engine for Double {
     }
 
     fn recycle(&self, _: Vec<u8>) {}
+    fn blocked(&self, _: &Source) -> bool {
+        false
+    }
+    fn take(&self, _: usize) {}
 
     fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -614,4 +618,32 @@ fn an_overflowed_queue_is_made_good_by_a_scan() {
     }
     let text = text(&engine.handed.lock().expect("lock"));
     assert!(text == "1\n2\n3\n" || text == "1\n3\n2\n", "{text:?}");
+}
+
+#[test]
+fn files_that_were_rotated_before_they_were_seen_are_read() {
+    let dir = ScratchDir::new();
+    let db_path = dir.join("tail.db").display().to_string();
+    let options = [("DB", db_path.as_str())];
+    let generations = |from: usize, to: usize| {
+        for n in from..to {
+            append(&dir.join("a.log"), &format!("{n}\n"));
+            fs::rename(dir.join("a.log"), dir.join(&format!("a.log.{n}"))).expect("rename");
+        }
+        append(&dir.join("a.log"), &format!("{to}\n"));
+    };
+    append(&dir.join("a.log"), "0\n");
+    {
+        let tail = start(&dir, "a.log", &options);
+        tail.expect(&["0\n"]);
+        // While it runs, faster than it looks.
+        generations(1, 5);
+        tail.until(|h| (text(h).len() == "0\n1\n2\n3\n4\n5\n".len()).then_some(()));
+        append(&dir.join("a.log"), "still heard\n");
+        tail.until(|h| text(h).ends_with("still heard\n").then_some(()));
+    }
+    // While it is down. (The first rename moves what was read.)
+    generations(6, 8);
+    let tail = start(&dir, "a.log", &options);
+    tail.expect(&["6\n", "7\n", "8\n"]);
 }

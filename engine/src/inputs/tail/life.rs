@@ -1,0 +1,146 @@
+//! The end of files, paths and chains, and the making of chains.
+//!
+//! Owns: when a file is closed, a row forgotten, a source told that no more comes. Never: opens a file.
+//! Invariant: with a `DB`, a file stays open until all of it that was read is delivered.
+
+use super::Tail;
+use super::read::undelivered;
+use super::state::{Chain, ChainCursor, FIRST_NUMBER, Id};
+use crate::job::Position;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Tail {
+    /// Nothing more is read from the file.
+    pub(super) fn finish(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.finished = true;
+        file.queued = false;
+        self.ready.retain(|r| *r != id);
+        self.orphans.retain(|o| *o != id);
+        self.close_if_done(id);
+    }
+
+    /// Closes a finished file when all of it is delivered (or nobody wants to know).
+    pub(super) fn close_if_done(&mut self, id: Id) {
+        let Some(file) = self.files.get(id) else { return };
+        if !file.finished || (self.database.is_some() && undelivered(file)) {
+            return;
+        }
+        let Some(file) = self.files.remove(id) else { return };
+        self.by_inode.remove(&file.key);
+        if let Some(key) = &file.name {
+            if let Some(name) = self.names.get_mut(key) {
+                name.file = name.file.filter(|f| *f != id);
+            }
+            self.drop_name_if_empty(key);
+        }
+        if let (Some(db), true, true) = (&self.database, file.row != 0, file.orphan_until.is_some()) {
+            drop(db.delete(file.row));
+        }
+        // A reused key must not stand for this file.
+        let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
+        for other in members {
+            if let Some(other) = self.files.get_mut(other).filter(|f| f.after == Some(id)) {
+                other.after = None;
+            }
+        }
+        if file.slots > 0 {
+            self.vacate_slots_of(id);
+        }
+        self.engine.metrics().files_closed.fetch_add(1, Relaxed);
+        self.engine.metrics().files_open.fetch_sub(1, Relaxed);
+        self.leave_chain(file.chain, id);
+        if let Some((earlier, _, _)) = file.earlier {
+            self.leave_chain(earlier, id);
+        }
+    }
+
+    fn vacate_slots_of(&mut self, id: Id) {
+        let slots: Vec<Id> =
+            self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
+        for slot in slots {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.current = None;
+            }
+        }
+    }
+
+    /// A slot without a file stays while its chain may be continued.
+    pub(super) fn forget_vacant(&mut self, slot_id: Id) {
+        let alive = self
+            .slots
+            .get(slot_id)
+            .and_then(|s| s.chain)
+            .is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
+        if !alive {
+            self.remove_slot(slot_id);
+        }
+    }
+
+    pub(super) fn remove_slot(&mut self, slot_id: Id) {
+        self.unregister_names(slot_id);
+        let Some(slot) = self.slots.remove(slot_id) else { return };
+        self.by_path.remove(&slot.path);
+        if let Some(id) = slot.current
+            && let Some(file) = self.files.get_mut(id)
+        {
+            file.slots = file.slots.saturating_sub(1);
+        }
+        if let Some(chain) = slot.chain {
+            if let Some(c) = self.chains.get_mut(chain) {
+                c.held = false;
+            }
+            self.close_chain_if_done(chain);
+        }
+    }
+
+    /// A new chain; `held` while a path would continue it.
+    pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
+        let chain = Chain {
+            source: None,
+            tag,
+            path,
+            cursor: None,
+            next: FIRST_NUMBER,
+            started: 0,
+            end: Position::default(),
+            members: Vec::new(),
+            held,
+        };
+        let id = self.chains.insert(chain);
+        if self.database.is_some()
+            && let Some(chain) = self.chains.get_mut(id)
+        {
+            chain.cursor = Some(Arc::new(ChainCursor::new(id, &self.news)));
+        }
+        id
+    }
+
+    /// The next number in a chain, for this file.
+    pub(super) fn number_in(&mut self, chain: Id, id: Id) -> u32 {
+        let Some(chain) = self.chains.get_mut(chain) else { return 0 };
+        chain.members.push(id);
+        chain.next += 1;
+        chain.next - 1
+    }
+
+    /// The chain has nothing more to tell of this file.
+    pub(super) fn leave_chain(&mut self, chain: Id, id: Id) {
+        if let Some(c) = self.chains.get_mut(chain) {
+            c.members.retain(|m| *m != id);
+        }
+        self.close_chain_if_done(chain);
+    }
+
+    fn close_chain_if_done(&mut self, id: Id) {
+        if self.chains.get(id).is_some_and(|c| c.members.is_empty() && !c.held)
+            && let Some(chain) = self.chains.remove(id)
+        {
+            self.undelivered.remove(&id);
+            if let Some(source) = chain.source {
+                self.engine.close(&source);
+            }
+        }
+    }
+}
