@@ -500,6 +500,9 @@ impl Tail {
                     );
                 }
                 at = checked.unwrap_or(0);
+                if self.first_scan && checked == Some(0) && size > 0 {
+                    self.untouched.push(row);
+                }
             }
             Some(row) => {
                 // The inode is used by another file now.
@@ -534,7 +537,7 @@ impl Tail {
         if file.at_eof {
             return;
         }
-        file.bulk = file.gzip.is_none() && size - file.read_at >= self.settings.block_bytes as u64;
+        file.bulk = file.gzip.is_none() && !file.truncated && size - file.read_at >= self.settings.block_bytes as u64;
         self.queue(id);
         if let Some(file) = self.files.get_mut(id) {
             file.at_eof = false;
@@ -719,6 +722,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         earlier: None,
         row: 0,
         truncated: false,
+        copies_until: None,
         copy: None,
         copy_of: None,
         row_dirty: false,
