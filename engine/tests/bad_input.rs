@@ -63,7 +63,11 @@ fn a_file_of_random_bytes() {
     let whole = noise.split(|&b| b == b'\n').filter(|line| !line.is_empty()).count() + 1;
     let arrived = || sink.count() - good(&sink).len();
     // Empty lines are records or not; each other line is one, and the last arrives whole.
-    assert!(wait_for(PATIENCE, || sink.logs().iter().any(|log| log == "end of noise")), "{}", engine.messages());
+    assert!(
+        wait_for(PATIENCE, || sink.logs().iter().any(|log| log == "end of noise")),
+        "{}",
+        engine.messages()
+    );
     assert!(arrived() >= whole, "{} of {whole}", arrived());
     assert_eq!(engine.stop(PATIENCE).0, Some(0));
 }
@@ -81,7 +85,11 @@ fn a_hundred_mebibytes_without_a_newline() {
     counts(monitor, "fluentbit_input_long_line_truncated_total", 1.0);
     // Its end comes at last, and what follows it is a line again.
     file.write_all(b"\nafter the long one\n").unwrap();
-    assert!(wait_for(PATIENCE, || sink.logs().iter().any(|l| l == "after the long one")), "{}", engine.messages());
+    assert!(
+        wait_for(PATIENCE, || sink.logs().iter().any(|l| l == "after the long one")),
+        "{}",
+        engine.messages()
+    );
     let long: Vec<usize> = sink.logs().iter().filter(|l| l.starts_with("xxx")).map(String::len).collect();
     assert_eq!(long, [32_767], "the line is cut, once");
     let peak = engine.memory_peak_kb();
@@ -93,12 +101,18 @@ fn a_hundred_mebibytes_without_a_newline() {
 fn nuls_and_half_a_json_object() {
     let (folder, sink) = (Folder::new(), Sink::start());
     let logs = folder.path().join("logs");
-    std::fs::write(logs.join("nul.log"), [&b"a\0b\n"[..], &vec![0; 50_000], b"\nafter nuls\n"].concat()).unwrap();
-    std::fs::write(logs.join("half.log"), "{\"log\":\"whole one\"}\n{\"log\":\"half\n{\"log\":\"whole two\"}\n").unwrap();
+    std::fs::write(logs.join("nul.log"), [&b"a\0b\n"[..], &vec![0; 50_000], b"\nafter nuls\n"].concat())
+        .unwrap();
+    std::fs::write(
+        logs.join("half.log"),
+        "{\"log\":\"whole one\"}\n{\"log\":\"half\n{\"log\":\"whole two\"}\n",
+    )
+    .unwrap();
     std::fs::write(folder.path().join("parsers.conf"), "[PARSER]\n name j\n format json\n").unwrap();
     write_good(folder.path(), 0..LINES);
     let more = " parser j\n";
-    let conf = conf(&sink, free_port(), more).replace(" flush 0.1\n", " flush 0.1\n parsers_file parsers.conf\n");
+    let conf =
+        conf(&sink, free_port(), more).replace(" flush 0.1\n", " flush 0.1\n parsers_file parsers.conf\n");
     let engine = Engine::start(folder.path(), &conf);
     good_arrives(&engine, &sink, LINES);
     for expected in ["whole one", "whole two", "{\\\"log\\\":\\\"half", "after nuls", "a\\u0000b"] {
@@ -118,12 +132,13 @@ fn what_is_no_file_or_cannot_be_opened() {
     std::os::unix::fs::symlink("loop.log", logs.join("loop.log")).unwrap();
     std::os::unix::fs::symlink("nowhere", logs.join("dangling.log")).unwrap();
     std::fs::write(logs.join("secret.log"), "x\n").unwrap();
-    std::fs::set_permissions(logs.join("secret.log"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(logs.join("secret.log"), std::fs::Permissions::from_mode(0o000)).unwrap();
     let readable = std::fs::read(logs.join("secret.log")).is_ok();
     write_good(folder.path(), 0..LINES);
     let engine = Engine::start(folder.path(), &conf(&sink, monitor, ""));
     good_arrives(&engine, &sink, LINES);
-    let mut troubles = vec!["folder.log is not", "socket.log is not", "pipe.log is not", "loop.log cannot be"];
+    let mut troubles =
+        vec!["folder.log is not", "socket.log is not", "pipe.log is not", "loop.log cannot be"];
     // Root may read anything.
     troubles.extend((!readable).then_some("secret.log cannot be opened"));
     troubles.iter().for_each(|trouble| engine.says(trouble));
@@ -174,7 +189,9 @@ fn a_full_disk_under_the_db() {
 
 #[test]
 fn a_db_that_cannot_be_opened_refuses_the_start() {
-    for (db, content) in [("missing/tail.db", None), ("tail.db", Some("this is no database, it is text. ".repeat(200)))] {
+    for (db, content) in
+        [("missing/tail.db", None), ("tail.db", Some("this is no database, it is text. ".repeat(200)))]
+    {
         let (folder, sink) = (Folder::new(), Sink::start());
         if let Some(content) = &content {
             std::fs::write(folder.path().join(db), content).unwrap();

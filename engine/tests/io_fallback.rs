@@ -53,7 +53,8 @@ fn run(refused_with: Option<i32>) -> (Vec<String>, String) {
 
 #[test]
 fn a_refused_ring_changes_nothing_but_the_way_to_read() {
-    let expected: Vec<String> = ['a', 'b'].iter().flat_map(|&f| (0..LINES).map(move |n| lines::text(f, n))).collect();
+    let expected: Vec<String> =
+        ['a', 'b'].iter().flat_map(|&f| (0..LINES).map(move |n| lines::text(f, n))).collect();
     let (with_ring, _) = run(None);
     assert!(with_ring == expected, "{} lines", with_ring.len());
     for (errno, remedy) in [(38, "io_uring"), (1, "seccomp")] {
@@ -76,7 +77,8 @@ fn a_ring_that_is_refused_still_follows_growing_files() {
     for round in 0..5 {
         let path = folder.path().join("logs/a.log");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        std::io::Write::write_all(&mut file, lines::plain('a', round * 100..(round + 1) * 100).as_bytes()).unwrap();
+        std::io::Write::write_all(&mut file, lines::plain('a', round * 100..(round + 1) * 100).as_bytes())
+            .unwrap();
         let mut out = Vec::new();
         let all = wait_for(Duration::from_secs(20), || {
             out = logs(&std::fs::read(folder.path().join("out")).unwrap_or_default()).collect();

@@ -45,7 +45,8 @@ fn sigterm_and_ctrl_c_deliver_what_was_read() {
     for signal in [Signal::TERM, Signal::INT] {
         let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
         write(folder.path(), 0..5000);
-        let mut engine = Engine::start(folder.path(), &conf(sink.port(), monitor, " flush 3600\n grace 10\n", "", ""));
+        let mut engine =
+            Engine::start(folder.path(), &conf(sink.port(), monitor, " flush 3600\n grace 10\n", "", ""));
         counts(monitor, "fluentbit_input_records_total", 5000.0);
         assert_eq!(sink.count(), 0);
         engine.signal(signal);
@@ -64,7 +65,8 @@ fn a_second_signal_ends_at_once() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     sink.fall_silent(true);
     write(folder.path(), 0..100);
-    let mut engine = Engine::start(folder.path(), &conf(sink.port(), monitor, " flush 0.1\n grace 600\n", "", ""));
+    let mut engine =
+        Engine::start(folder.path(), &conf(sink.port(), monitor, " flush 0.1\n grace 600\n", "", ""));
     assert!(wait_for(PATIENCE, || sink.requests() > 0), "{}", engine.messages());
     engine.signal(Signal::TERM);
     engine.says("SIGTERM received");
@@ -119,7 +121,10 @@ fn the_log_file_is_rotated_under_it() {
     assert!(holds(&own, "[ info]"), "{}", engine.messages());
     std::fs::rename(&own, &aside).unwrap();
     std::fs::create_dir(folder.path().join("logs/folder.log")).unwrap();
-    assert!(wait_for(PATIENCE, || holds(&own, "folder.log is not a regular file")), "the new file has no message");
+    assert!(
+        wait_for(PATIENCE, || holds(&own, "folder.log is not a regular file")),
+        "the new file has no message"
+    );
     assert!(!holds(&aside, "folder.log is not a regular file"));
     assert_eq!(engine.stop(PATIENCE).0, Some(0));
     assert!(holds(&own, "SIGTERM received"));

@@ -40,7 +40,8 @@ impl Tail {
         }
         // A reused key must not stand for this file.
         if file.copy_of.is_some() {
-            let made_of_it: Vec<Id> = self.files.iter().filter(|(_, f)| f.copy == Some(id)).map(|(id, _)| id).collect();
+            let made_of_it: Vec<Id> =
+                self.files.iter().filter(|(_, f)| f.copy == Some(id)).map(|(id, _)| id).collect();
             for other in made_of_it {
                 if let Some(other) = self.files.get_mut(other) {
                     other.copy = None;

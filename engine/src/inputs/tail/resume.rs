@@ -284,7 +284,9 @@ impl Listed {
     pub(super) fn is_rotated(&self, base: &str) -> bool {
         self.path.file_name().is_some_and(|n| {
             let name = n.to_string_lossy();
-            name.len() > base.len() && name.starts_with(base) && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
+            name.len() > base.len()
+                && name.starts_with(base)
+                && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
         })
     }
 }
