@@ -1,6 +1,8 @@
 //! Instructions of one pass of every stage, with caches: `cargo bench -p ripsaw-benches --bench callgrind`. Needs valgrind
 //! and `iai-callgrind-runner` of the same version; `check.py` needs valgrind only.
 
+#![expect(missing_docs, reason = "the macros of iai-callgrind make public items without any")]
+
 use benches::Run;
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
 use std::hint::black_box;
