@@ -32,20 +32,25 @@ pub(crate) fn docker() -> Run {
     chain(input::lines(|n, random| {
         let log = input::app(n, random).replace('"', "\\\"");
         let (clock, micros) = (input::clock(n), input::micros(n) % 1_000_000);
-        format!(r#"{{"log":"{log}\n","stream":"stdout","time":"2026-01-15T{clock}.{micros:06}{:03}Z"}}"#, n % 1000)
+        format!(
+            r#"{{"log":"{log}\n","stream":"stdout","time":"2026-01-15T{clock}.{micros:06}{:03}Z"}}"#,
+            n % 1000
+        )
     }))
 }
 
 /// The answer counts records, bytes of `log`, and the fractions of the times.
 fn chain(lines: Vec<String>) -> Run {
-    let parsers = ["docker", "cri"].map(|name| Arc::new(Multiline::builtin(name).expect("a built-in parser")));
+    let parsers =
+        ["docker", "cri"].map(|name| Arc::new(Multiline::builtin(name).expect("a built-in parser")));
     let chain = Chain::new(parsers.into(), None).expect("a valid chain");
     let (mut arena, mut scratch, mut state) = (Bump::new(), Scratch::default(), State::default());
     let (now, mut mark) = (Timestamp { secs: input::START_SECS, nanos: 0 }, 0);
     Box::new(move || {
         arena.reset();
         let mut answer = 0;
-        let mut emit = |record: Record<'_>| answer += 1 + log_bytes(&record) + u64::from(record.time.nanos / 1000);
+        let mut emit =
+            |record: Record<'_>| answer += 1 + log_bytes(&record) + u64::from(record.time.nanos / 1000);
         for line in &lines {
             chain.line(&mut state, line.as_bytes(), now, mark, &arena, &mut scratch, &mut emit);
             mark += 1;

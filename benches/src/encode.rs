@@ -90,7 +90,9 @@ mod tests {
         assert_eq!(cloudwatch()(), json_bytes() + LINES * around);
         let segment = segment();
         let first = &segment.bytes[..segment.events[0].end as usize];
-        assert!(first.starts_with(br#"{"timestamp":1768485000000,"message":"{\"timestamp\":\"2026-01-15T13:50:00.000Z\","#));
+        assert!(first.starts_with(
+            br#"{"timestamp":1768485000000,"message":"{\"timestamp\":\"2026-01-15T13:50:00.000Z\","#
+        ));
         assert_eq!(*segment.keys[0], *b"group\0prefix.kube.var.log.containers.web");
     }
 }

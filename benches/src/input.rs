@@ -65,7 +65,11 @@ pub(crate) fn app(n: u64, random: &mut Random) -> String {
 pub(crate) fn app_spaced(n: u64, random: &mut Random) -> String {
     let mut fields = app_fields(n, random);
     if n.is_multiple_of(4) {
-        fields.push(("http", r#"{"method": "GET", "status": 200, "headers": {"host": "a.example", "x": [1, 2, null]}}"#.to_owned()));
+        fields.push((
+            "http",
+            r#"{"method": "GET", "status": 200, "headers": {"host": "a.example", "x": [1, 2, null]}}"#
+                .to_owned(),
+        ));
     }
     object(&fields, ", ", ": ")
 }
@@ -97,7 +101,13 @@ fn object(fields: &[(&str, String)], comma: &str, colon: &str) -> String {
 
 /// A line of an access log (nginx, Apache's combined form).
 pub(crate) fn access(n: u64, random: &mut Random) -> String {
-    let address = format!("{}.{}.{}.{}", 1 + random.below(222), random.below(256), random.below(256), 1 + random.below(254));
+    let address = format!(
+        "{}.{}.{}.{}",
+        1 + random.below(222),
+        random.below(256),
+        random.below(256),
+        1 + random.below(254)
+    );
     let user = random.pick(&["-", "-", "alice"]);
     let method = random.pick(&["GET", "GET", "POST"]);
     let path = match random.below(3) {
@@ -108,7 +118,10 @@ pub(crate) fn access(n: u64, random: &mut Random) -> String {
     let (code, size) = (random.pick(&["200", "200", "304", "404", "500"]), random.below(50_000));
     let referer = random.pick(&["-", "https://example.com/"]);
     let agent = random.pick(&["curl/7.88.1", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"]);
-    format!(r#"{address} - {user} [15/Jan/2026:{} +0000] "{method} {path} HTTP/1.1" {code} {size} "{referer}" "{agent}""#, clock(n))
+    format!(
+        r#"{address} - {user} [15/Jan/2026:{} +0000] "{method} {path} HTTP/1.1" {code} {size} "{referer}" "{agent}""#,
+        clock(n)
+    )
 }
 
 /// Lines of JSON as records that live as long as the process: what a stage after the parser starts from.

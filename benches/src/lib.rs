@@ -89,8 +89,16 @@ mod tests {
     fn names_are_distinct_and_callgrind_runs_them_all() {
         let source = include_str!("../benches/callgrind.rs");
         for (n, stage) in STAGES.iter().enumerate() {
-            assert!(STAGES[n + 1..].iter().all(|later| later.name != stage.name), "{} stands twice", stage.name);
-            assert!(source.contains(&format!("\"{}\"", stage.name)), "benches/callgrind.rs lacks {}", stage.name);
+            assert!(
+                STAGES[n + 1..].iter().all(|later| later.name != stage.name),
+                "{} stands twice",
+                stage.name
+            );
+            assert!(
+                source.contains(&format!("\"{}\"", stage.name)),
+                "benches/callgrind.rs lacks {}",
+                stage.name
+            );
         }
     }
 }

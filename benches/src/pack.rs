@@ -3,7 +3,8 @@
 use crate::{Run, encode};
 use outputs::cloudwatch_logs::pack;
 
-const HEAD: &[u8] = br#"{"logGroupName":"group","logStreamName":"prefix.kube.var.log.containers.web","logEvents":["#;
+const HEAD: &[u8] =
+    br#"{"logGroupName":"group","logStreamName":"prefix.kube.var.log.containers.web","logEvents":["#;
 
 /// A chunk of one segment: sorted, cut, and joined to bodies. The answer is the number of bytes.
 pub(crate) fn cloudwatch() -> Run {

@@ -25,7 +25,10 @@ pub(crate) fn myapp() -> Run {
 fn myapp_line(n: u64, random: &mut input::Random) -> String {
     let (level, user) = (random.pick(&["INFO", "DEBUG", "WARN", "ERROR"]), random.below(99_999));
     let (clock, millis) = (input::clock(n), input::micros(n) / 1000 % 1000);
-    format!("[2026-01-15 {clock},{millis:03}] {level} com.example.Service{} - processed request {n} for user {user}", n % 50)
+    format!(
+        "[2026-01-15 {clock},{millis:03}] {level} com.example.Service{} - processed request {n} for user {user}",
+        n % 50
+    )
 }
 
 /// The answer is the number of bytes in named groups.

@@ -6,7 +6,8 @@ use codecs::time::{Cache, Format, Options};
 
 /// ISO 8601 with milliseconds.
 pub(crate) fn iso() -> Run {
-    let line = |n, _: &mut _| format!("2026-01-15T{}.{:03}Z", input::clock(n), input::micros(n) / 1000 % 1000);
+    let line =
+        |n, _: &mut _| format!("2026-01-15T{}.{:03}Z", input::clock(n), input::micros(n) / 1000 % 1000);
     read("%Y-%m-%dT%H:%M:%S.%LZ", input::lines(line))
 }
 

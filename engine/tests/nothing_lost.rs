@@ -106,7 +106,12 @@ struct Writing {
 impl Writing {
     fn start(folder: &Path, torn: bool, seed: u64) -> Writing {
         use Rotation::{CopyTruncate, Rename};
-        let kinds = [('a', true, Rename), ('b', false, CopyTruncate), ('c', false, Rename), ('d', true, CopyTruncate)];
+        let kinds = [
+            ('a', true, Rename),
+            ('b', false, CopyTruncate),
+            ('c', false, Rename),
+            ('d', true, CopyTruncate),
+        ];
         let logs = kinds.map(|(name, cri, rotation)| Log::new(folder, name, cri, rotation)).into();
         let logs = Arc::new(Mutex::new((logs, Rotated::new())));
         let (restarts, ending) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
@@ -195,7 +200,11 @@ fn kill_often(
             // Killed while it starts: that is no restart that a rotated file could have been read in.
             std::thread::sleep(Duration::from_millis(dice.below(120)));
         } else {
-            assert!(wait_for(PATIENCE, || activity() > seen), "life {life} delivers nothing\n{}", engine.messages());
+            assert!(
+                wait_for(PATIENCE, || activity() > seen),
+                "life {life} delivers nothing\n{}",
+                engine.messages()
+            );
             // The moment is to be random.
             std::thread::sleep(Duration::from_millis(dice.below(900)));
             writing.restarts.fetch_add(1, SeqCst);
@@ -206,7 +215,11 @@ fn kill_often(
 }
 
 fn missing(written: &[(char, u64)], arrived: &HashSet<Number>) -> Vec<Number> {
-    written.iter().flat_map(|&(name, n)| (0..n).map(move |n| (name, n))).filter(|n| !arrived.contains(n)).collect()
+    written
+        .iter()
+        .flat_map(|&(name, n)| (0..n).map(move |n| (name, n)))
+        .filter(|n| !arrived.contains(n))
+        .collect()
 }
 
 /// Ranges of missing numbers, for people.
@@ -228,7 +241,14 @@ fn sigkill_loses_nothing_and_repeats_one_commit_interval() {
     let writing = Writing::start(&folder.path().join("logs"), true, dice.below(1 << 40));
     // Answers take a moment, so that kills find requests under way.
     sink.delay(Duration::from_millis(15));
-    let kills = kill_often(folder.path(), &conf, &writing, &mut dice, |life| sink.set_life(life), || sink.count() as u64);
+    let kills = kill_often(
+        folder.path(),
+        &conf,
+        &writing,
+        &mut dice,
+        |life| sink.set_life(life),
+        || sink.count() as u64,
+    );
     sink.set_life(KILLS);
     let (written, rotations) = writing.end();
     let total: u64 = written.iter().map(|(_, n)| n).sum();
@@ -243,7 +263,12 @@ fn sigkill_loses_nothing_and_repeats_one_commit_interval() {
     drop(engine);
     arrived.take(&sink);
 
-    assert!(arrived.broken.is_empty(), "{} broken records: {:?}", arrived.broken.len(), arrived.broken.first());
+    assert!(
+        arrived.broken.is_empty(),
+        "{} broken records: {:?}",
+        arrived.broken.len(),
+        arrived.broken.first()
+    );
     let mut oldest = Duration::ZERO;
     let mut hit = BTreeSet::new();
     for &(at, life) in &arrived.repeated {
@@ -328,7 +353,11 @@ fn sigterm_loses_nothing_and_repeats_nothing() {
     for life in 0..STOPS {
         let seen = sink.count();
         let engine = Engine::start(folder.path(), &conf);
-        assert!(wait_for(PATIENCE, || sink.count() > seen), "life {life} delivers nothing\n{}", engine.messages());
+        assert!(
+            wait_for(PATIENCE, || sink.count() > seen),
+            "life {life} delivers nothing\n{}",
+            engine.messages()
+        );
         std::thread::sleep(Duration::from_millis(dice.below(500)));
         // Between two records, so that none is cut in two.
         let paused = writing.logs.lock().unwrap();

@@ -10,8 +10,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["--list"] => {
-            let names: Vec<String> = benches::STAGES.iter().map(|stage| format!("\"{}\"", stage.name)).collect();
-            println!("{{\"lines\":{},\"tier\":\"{}\",\"stages\":[{}]}}", benches::LINES, benches::tier(), names.join(","));
+            let names: Vec<String> =
+                benches::STAGES.iter().map(|stage| format!("\"{}\"", stage.name)).collect();
+            println!(
+                "{{\"lines\":{},\"tier\":\"{}\",\"stages\":[{}]}}",
+                benches::LINES,
+                benches::tier(),
+                names.join(",")
+            );
             ExitCode::SUCCESS
         }
         [name, passes] => run(name, passes),
@@ -21,7 +27,9 @@ fn main() -> ExitCode {
 
 fn run(name: &str, passes: &str) -> ExitCode {
     let Some(stage) = benches::stage(name) else { return fail(&format!("there is no stage `{name}`")) };
-    let Ok(passes) = passes.parse::<u32>() else { return fail(&format!("`{passes}` is no number of passes")) };
+    let Ok(passes) = passes.parse::<u32>() else {
+        return fail(&format!("`{passes}` is no number of passes"));
+    };
     let mut pass = (stage.make)();
     let mut answer = 0;
     for _ in 0..passes {

@@ -27,7 +27,8 @@ impl Engine {
     /// Starts it by a command that takes the program's arguments (such as `strace … ripsaw`).
     pub fn start_by(mut command: Command, folder: &Path, conf: &str) -> Engine {
         std::fs::write(folder.join("ripsaw.conf"), conf).unwrap();
-        let messages = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("messages")).unwrap();
+        let messages =
+            std::fs::OpenOptions::new().create(true).append(true).open(folder.join("messages")).unwrap();
         command.args(["-c", "ripsaw.conf"]).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages);
         Engine { child: command.spawn().unwrap(), folder: folder.to_owned() }
@@ -116,7 +117,9 @@ pub fn free_port() -> u16 {
 pub fn metric(port: u16, name: &str) -> Option<f64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(b"GET /api/v2/metrics/prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    stream
+        .write_all(b"GET /api/v2/metrics/prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     let values = text.lines().filter(|l| l.strip_prefix(name).is_some_and(|r| r.starts_with(['{', ' '])));

@@ -29,7 +29,8 @@ pub struct Dice(u64);
 impl Dice {
     /// The seed of `RIPSAW_SEED`, else one from the clock; printed, so that a run can be repeated.
     pub fn roll() -> Dice {
-        let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let clock =
+            || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("RIPSAW_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
         println!("RIPSAW_SEED={seed}");
         Dice::new(seed)
