@@ -37,6 +37,11 @@ impl<'a> Text<'a> {
         Text { bytes, plain: false }
     }
 
+    /// Text that is looked at once, for what is written many times (a key of the configuration).
+    pub fn examined(bytes: &'a [u8]) -> Self {
+        Text { bytes, plain: bytes.iter().all(|&b| crate::simd::is_plain(b)) }
+    }
+
     /// Text that its author knows to need no escaping.
     pub const fn plain(bytes: &'a [u8]) -> Self {
         Text { bytes, plain: true }

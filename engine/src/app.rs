@@ -69,7 +69,12 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Un
             1 => format!("1 {word}"),
             n => format!("{n} {word}s"),
         };
-        eprintln!("{}, {}, {}; no plan made", count(Level::Error, "error"), count(Level::Warning, "warning"), count(Level::Note, "note"));
+        eprintln!(
+            "{}, {}, {}; no plan made",
+            count(Level::Error, "error"),
+            count(Level::Warning, "warning"),
+            count(Level::Note, "note")
+        );
     }
     config.zip(plan).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
 }
@@ -99,7 +104,13 @@ fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
     if !cli.quiet() {
         eprintln!("{}", help::VERSION);
     }
-    log!(Info, "engine", "simd tier {}, version {}", codecs::simd::Tier::best().name(), env!("CARGO_PKG_VERSION"));
+    log!(
+        Info,
+        "engine",
+        "simd tier {}, version {}",
+        codecs::simd::Tier::best().name(),
+        env!("CARGO_PKG_VERSION")
+    );
     plan.text().iter().for_each(|line| log!(Info, "plan", "{line}"));
     run::run(plan)
 }
@@ -124,31 +135,57 @@ fn plugins() -> Vec<Described> {
     };
     let mut all = Vec::new();
     for p in inputs::registry::INPUTS {
-        all.push(Described { kind: "input", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonInput::TABLE) });
+        all.push(Described {
+            kind: "input",
+            name: p.name(),
+            about: p.about(),
+            tables: titled(p.tables(), config::CommonInput::TABLE),
+        });
     }
     for p in filters::registry::FILTERS {
-        all.push(Described { kind: "filter", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonFilter::TABLE) });
+        all.push(Described {
+            kind: "filter",
+            name: p.name(),
+            about: p.about(),
+            tables: titled(p.tables(), config::CommonFilter::TABLE),
+        });
     }
     for p in outputs::registry::OUTPUTS {
-        all.push(Described { kind: "output", name: p.name(), about: p.about(), tables: titled(p.tables(), config::CommonOutput::TABLE) });
+        all.push(Described {
+            kind: "output",
+            name: p.name(),
+            about: p.about(),
+            tables: titled(p.tables(), config::CommonOutput::TABLE),
+        });
     }
     all
 }
 
 fn show_help(cli: &Cli) -> i32 {
     let all = plugins();
-    let helps: Vec<help::PluginHelp<'_>> =
-        all.iter().map(|d| help::PluginHelp { kind: d.kind, name: d.name, about: d.about, tables: &d.tables }).collect();
+    let helps: Vec<help::PluginHelp<'_>> = all
+        .iter()
+        .map(|d| help::PluginHelp { kind: d.kind, name: d.name, about: d.about, tables: &d.tables })
+        .collect();
     match &cli.help {
         Help::None => {}
         Help::General => {
-            let of = |kind: &str| all.iter().filter(|d| d.kind == kind).map(|d| (d.name, d.about)).collect::<Vec<_>>();
+            let of = |kind: &str| {
+                all.iter().filter(|d| d.kind == kind).map(|d| (d.name, d.about)).collect::<Vec<_>>()
+            };
             let (inputs, filters, outputs) = (of("input"), of("filter"), of("output"));
-            print!("{}", help::general(&cli.program, &[("Inputs", &inputs), ("Filters", &filters), ("Outputs", &outputs)]));
+            print!(
+                "{}",
+                help::general(
+                    &cli.program,
+                    &[("Inputs", &inputs), ("Filters", &filters), ("Outputs", &outputs)]
+                )
+            );
         }
         Help::Json => print!("{}", help::json(&helps)),
         Help::Plugin { kind, name, json } => {
-            let Some(found) = helps.iter().find(|h| h.kind == kind && h.name.eq_ignore_ascii_case(name)) else {
+            let Some(found) = helps.iter().find(|h| h.kind == kind && h.name.eq_ignore_ascii_case(name))
+            else {
                 eprintln!("unknown {kind} plugin `{name}`");
                 return 1;
             };

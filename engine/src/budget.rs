@@ -62,10 +62,15 @@ impl Pool {
 
     /// An empty buffer of at least this capacity.
     pub fn take(&self, capacity: usize) -> Vec<u8> {
-        let kept = self.buffers.lock().expect("pool lock").pop();
-        match kept {
-            Some(buffer) if buffer.capacity() >= capacity => buffer,
-            _ => Vec::with_capacity(capacity),
+        let mut kept = self.buffers.lock().expect("pool lock");
+        // The last one given back is the one whose pages are still in the cache.
+        match kept.iter().rposition(|buffer| buffer.capacity() >= capacity) {
+            Some(at) => kept.swap_remove(at),
+            None => {
+                drop(kept.pop());
+                drop(kept);
+                Vec::with_capacity(capacity)
+            }
         }
     }
 

@@ -12,7 +12,13 @@ use std::sync::Arc;
 /// How the blocks of an input become records.
 pub trait Decoder: Send + Sync {
     /// Hands each record of the block to `job.emit`, in order. `position` is that of `block[0]`.
-    fn decode<'j>(&'j self, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>);
+    fn decode<'j>(
+        &'j self,
+        block: &'j [u8],
+        position: Position,
+        source: &'j SourceInfo,
+        job: &mut JobRun<'j>,
+    );
 
     /// Emits what is held back: its time has come, or the source ends.
     fn flush<'j>(&'j self, source: &'j SourceInfo, job: &mut JobRun<'j>) {
@@ -81,12 +87,15 @@ pub struct LineOptions {
 /// Lines to records: multi-line groups, then a parser, then the keys that tell where a line came from.
 pub struct LineDecoder {
     options: LineOptions,
+    /// The key needs no escaping.
+    plain_key: bool,
 }
 
 impl LineDecoder {
     /// A decoder with these options.
     pub fn new(options: LineOptions) -> LineDecoder {
-        LineDecoder { options }
+        let plain_key = Text::examined(options.key.as_bytes()).plain;
+        LineDecoder { options, plain_key }
     }
 
     /// Adds `Path_Key` and `Offset_Key`.
@@ -100,7 +109,14 @@ impl LineDecoder {
     }
 
     /// The lines that the first filter may keep; the others are only counted.
-    fn survivors<'j>(&'j self, survival: &Survival, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+    fn survivors<'j>(
+        &'j self,
+        survival: &Survival,
+        block: &'j [u8],
+        position: Position,
+        source: &'j SourceInfo,
+        job: &mut JobRun<'j>,
+    ) {
         let count = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
         let mut at = 0;
         while let Some(hit) = survival.find(block, at) {
@@ -119,20 +135,30 @@ impl LineDecoder {
     fn line<'j>(&'j self, line: &'j [u8], offset: u64, source: &'j SourceInfo, job: &mut JobRun<'j>) {
         let mut record = job.record();
         if let Some(parser) = &self.options.parser
-            && let Parsed::Yes { time } = parser.parse(line, job.now, job.arena(), job.parsing, &mut record.fields)
+            && let Parsed::Yes { time } =
+                parser.parse(line, job.now, job.arena(), job.parsing, &mut record.fields)
         {
             record.time = time.unwrap_or(job.now);
             self.origin(offset, source, &mut record.fields);
             return job.emit(record);
         }
         self.origin(offset, source, &mut record.fields);
-        record.fields.push(Field::new(Text::new(self.options.key.as_bytes()), Value::text(line)));
+        record.fields.push(Field::new(
+            Text { bytes: self.options.key.as_bytes(), plain: self.plain_key },
+            Value::text(line),
+        ));
         job.emit(record);
     }
 }
 
 impl Decoder for LineDecoder {
-    fn decode<'j>(&'j self, block: &'j [u8], position: Position, source: &'j SourceInfo, job: &mut JobRun<'j>) {
+    fn decode<'j>(
+        &'j self,
+        block: &'j [u8],
+        position: Position,
+        source: &'j SourceInfo,
+        job: &mut JobRun<'j>,
+    ) {
         let mut lines = Lines::new(block);
         let state = job.take_state();
         let mut offset = position.offset;
@@ -144,7 +170,15 @@ impl Decoder for LineDecoder {
                         let mark = mark(Position { offset, ..position });
                         let (now, arena) = (job.now, job.arena());
                         let mut ready = bumpalo::collections::Vec::new_in(arena);
-                        chain.line(&mut state.multiline, line, now, mark, arena, job.grouping, &mut |record| ready.push(record));
+                        chain.line(
+                            &mut state.multiline,
+                            line,
+                            now,
+                            mark,
+                            arena,
+                            job.grouping,
+                            &mut |record| ready.push(record),
+                        );
                         for mut record in ready {
                             self.origin(offset, source, &mut record.fields);
                             job.emit(record);

@@ -16,7 +16,9 @@ fn quota() -> Option<f64> {
     if let Some((quota, period)) = two.as_deref().and_then(|text| text.trim().split_once(' ')) {
         return Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?);
     }
-    let read = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/cpu/cpu.cfs_{name}_us")).ok()?.trim().parse::<f64>().ok();
+    let read = |name: &str| {
+        fs::read_to_string(format!("/sys/fs/cgroup/cpu/cpu.cfs_{name}_us")).ok()?.trim().parse::<f64>().ok()
+    };
     let (quota, period) = (read("quota")?, read("period")?);
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }

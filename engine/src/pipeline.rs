@@ -31,7 +31,11 @@ impl FilterInstance {
     /// Tells once that a record was re-tagged over and over.
     pub fn loops(&self) {
         if !self.loop_told.swap(true, Relaxed) {
-            log!(Warn, self.name, "a record was re-tagged over and over: the new tag matches this filter again; it keeps its tag");
+            log!(
+                Warn,
+                self.name,
+                "a record was re-tagged over and over: the new tag matches this filter again; it keeps its tag"
+            );
         }
     }
 }
@@ -73,7 +77,10 @@ impl Survival {
     fn new(filter: &dyn Filter) -> Option<Arc<Survival>> {
         let prefilter = filter.prefilter()?;
         let patterns = prefilter.literals.into_iter().chain([b"\\".to_vec()]);
-        Some(Arc::new(Survival { keys: prefilter.keys, literals: aho_corasick::AhoCorasick::new(patterns).ok()? }))
+        Some(Arc::new(Survival {
+            keys: prefilter.keys,
+            literals: aho_corasick::AhoCorasick::new(patterns).ok()?,
+        }))
     }
 
     /// True when the filter looks at this key: what an input writes there by itself does not stand in the line.
@@ -116,7 +123,8 @@ impl Pipeline {
         }
         let tag: Arc<str> = tag.into();
         let fits = |m: &Matcher| m.fits(&tag);
-        let filters: Vec<usize> = (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect();
+        let filters: Vec<usize> =
+            (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect();
         let route = Arc::new(Route {
             tag: tag.clone(),
             outputs: (0..self.outputs.len()).filter(|&n| fits(&self.outputs[n].matcher)).collect(),

@@ -95,20 +95,22 @@ pub struct PlannedOutput {
 }
 
 /// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
-const MEMORY_DEFAULT: usize = 32 << 20;
+const MEMORY_DEFAULT: usize = 8 << 20;
 /// The least that lets one block of every stage exist.
 const MEMORY_MIN: usize = 4 << 20;
 
 /// Compiles a configuration; `None` when an error is among the diagnostics.
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
     let service = &config.service;
-    let mut compiler = Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
+    let mut compiler =
+        Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
     compiler.parsers(&config.parsers, diagnostics);
-    compiler.multiline(&config.multiline_parsers, diagnostics);
+    compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
     // One input and one output need no `Match`, as in Fluent Bit.
-    compiler.match_default = (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
+    compiler.match_default =
+        (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
     if diagnostics.has_errors() {
@@ -174,7 +176,10 @@ impl Compiler {
             let parser = Arc::new(parser);
             // The first of a name counts, as in Fluent Bit.
             if self.parsers.contains_key(parser.name()) {
-                diagnostics.warning(&section.span, format!("parser `{}` is defined already; this one is ignored", parser.name()));
+                diagnostics.warning(
+                    &section.span,
+                    format!("parser `{}` is defined already; this one is ignored", parser.name()),
+                );
                 continue;
             }
             self.parsers.insert(parser.name().to_owned(), parser.clone());
@@ -182,13 +187,16 @@ impl Compiler {
         }
     }
 
-    fn multiline(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
-        for name in ["docker", "cri", "java", "python", "go", "ruby"] {
-            if let Some(builtin) = Multiline::builtin(name) {
-                self.multiline.insert(name.to_owned(), Arc::new(builtin));
+    /// The built-in multi-line parsers that the configuration names (each takes time to compile, and memory), and the
+    /// user's own, which win over built-in ones of the same name.
+    fn multiline(&mut self, config: &Config, diagnostics: &mut Diagnostics) {
+        let entries = config.inputs.iter().chain(&config.filters).flat_map(|s| s.all("multiline.parser"));
+        for name in entries.flat_map(|e| e.value.split(',')).map(|n| n.trim().to_ascii_lowercase()) {
+            if let (false, Some(builtin)) = (self.multiline.contains_key(&name), Multiline::builtin(&name)) {
+                self.multiline.insert(name, Arc::new(builtin));
             }
         }
-        for section in sections {
+        for section in &config.multiline_parsers {
             if let Some(multiline) = Multiline::configure(section, &self.parsers, diagnostics) {
                 self.multiline.insert(multiline.name().to_owned(), Arc::new(multiline));
             }
@@ -211,7 +219,8 @@ impl Compiler {
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
-        let context = inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
+        let context =
+            inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
@@ -224,7 +233,8 @@ impl Compiler {
         check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
-        let matcher = matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
+        let matcher =
+            matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
         let context = filters::Context { name: &name, parsers: &self.parsers };
         let filter = plugin.configure(section, &context, diagnostics)?;
         Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter })
@@ -237,7 +247,8 @@ impl Compiler {
         check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
-        let pattern = common.matches.as_ref().or(self.match_default.as_ref().filter(|_| common.match_regex.is_none()));
+        let pattern =
+            common.matches.as_ref().or(self.match_default.as_ref().filter(|_| common.match_regex.is_none()));
         let matcher = matcher(section, &owner, pattern, common.match_regex.as_ref(), diagnostics)?;
         let context = outputs::Context {
             name: &name,
@@ -255,14 +266,24 @@ impl Compiler {
     }
 }
 
-fn tables<'t>(common: &'t [codecs::conf::OptionSpec], own: &[&'t [codecs::conf::OptionSpec]]) -> Vec<&'t [codecs::conf::OptionSpec]> {
+fn tables<'t>(
+    common: &'t [codecs::conf::OptionSpec],
+    own: &[&'t [codecs::conf::OptionSpec]],
+) -> Vec<&'t [codecs::conf::OptionSpec]> {
     std::iter::once(common).chain(own.iter().copied()).collect()
 }
 
 /// The `Name` of a section, when a plugin has it.
-fn named<'s>(section: &'s Section, kind: &str, all: impl Iterator<Item = &'static str> + Clone, diagnostics: &mut Diagnostics) -> Option<&'s str> {
+fn named<'s>(
+    section: &'s Section,
+    kind: &str,
+    all: impl Iterator<Item = &'static str> + Clone,
+    diagnostics: &mut Diagnostics,
+) -> Option<&'s str> {
     let Some(entry) = section.get("name") else {
-        diagnostics.error(&section.span, format!("{kind} without `Name`")).help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
+        diagnostics
+            .error(&section.span, format!("{kind} without `Name`"))
+            .help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
         return None;
     };
     if all.clone().any(|name| name.eq_ignore_ascii_case(&entry.value)) {
@@ -277,7 +298,13 @@ fn named<'s>(section: &'s Section, kind: &str, all: impl Iterator<Item = &'stati
     None
 }
 
-fn matcher(section: &Section, owner: &str, pattern: Option<&Text>, regex: Option<&Text>, diagnostics: &mut Diagnostics) -> Option<Matcher> {
+fn matcher(
+    section: &Section,
+    owner: &str,
+    pattern: Option<&Text>,
+    regex: Option<&Text>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Matcher> {
     match Matcher::new(pattern.map(|t| t.0.as_str()), regex.map(|t| t.0.as_str())) {
         Ok(matcher) => {
             if matcher.is_empty() {
@@ -297,7 +324,8 @@ fn matcher(section: &Section, owner: &str, pattern: Option<&Text>, regex: Option
 
 /// Warns of filters and outputs that no tag can reach, as far as tags are known before the start.
 fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
-    let tags: Vec<&str> = plan.inputs.iter().flat_map(|i| i.configured.tags.iter().map(String::as_str)).collect();
+    let tags: Vec<&str> =
+        plan.inputs.iter().flat_map(|i| i.configured.tags.iter().map(String::as_str)).collect();
     let known = tags.iter().all(|t| !t.contains('*'));
     if !known || tags.is_empty() || plan.inputs.len() != config.inputs.len() {
         return;
@@ -307,9 +335,13 @@ fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
     let all = all.chain(plan.outputs.iter().map(|o| ("output", &o.name, &o.matcher)).zip(&config.outputs));
     for ((kind, name, matcher), section) in all {
         if !reached(matcher) {
-            let span = section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
-            let pattern = section.get("match").or(section.get("match_regex")).map_or("", |e| e.value.as_str());
-            diagnostics.warning(span, format!("{kind} {name}: no tag reaches `{pattern}`")).help(format!("tags of the inputs: {}", tags.join(", ")));
+            let span =
+                section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
+            let pattern =
+                section.get("match").or(section.get("match_regex")).map_or("", |e| e.value.as_str());
+            diagnostics
+                .warning(span, format!("{kind} {name}: no tag reaches `{pattern}`"))
+                .help(format!("tags of the inputs: {}", tags.join(", ")));
         }
     }
 }

@@ -187,7 +187,9 @@ impl Delivery {
             let pressure = self.pressure.changed.notified();
             {
                 let mut queue = lane.queue.lock().expect("lane lock");
-                let hurry = queue.closed || self.pressure.raised.load(Relaxed) || due.is_some_and(|d| d <= Instant::now());
+                let hurry = queue.closed
+                    || self.pressure.raised.load(Relaxed)
+                    || due.is_some_and(|d| d <= Instant::now());
                 if !queue.queued.is_empty() && (hurry || queue.bytes >= target) {
                     return Some(take(&mut queue, target));
                 }
@@ -220,7 +222,13 @@ impl Delivery {
                 }
                 Verdict::Retry { after, reason } => {
                     if self.retry_limit.reached(way.chunk.attempt) {
-                        log!(Error, self.component, "gave up {} records after {} attempts: {reason}", way.open_records(), way.chunk.attempt + 1);
+                        log!(
+                            Error,
+                            self.component,
+                            "gave up {} records after {} attempts: {reason}",
+                            way.open_records(),
+                            way.chunk.attempt + 1
+                        );
                         self.metrics.retries_failed.fetch_add(1, Relaxed);
                         self.health.retry_failed();
                         return self.dropped(way, "retries_exhausted");
@@ -239,7 +247,13 @@ impl Delivery {
         let wait = self.backoff.wait(way.chunk.attempt).max(after.unwrap_or_default());
         // The same trouble over and over is told at rising distances: 1st, 2nd, 4th, 8th … attempt.
         if (way.chunk.attempt + 1).is_power_of_two() {
-            log!(Warn, self.component, "{reason}; {what} in {:.1} s (attempt {})", wait.as_secs_f64(), way.chunk.attempt + 1);
+            log!(
+                Warn,
+                self.component,
+                "{reason}; {what} in {:.1} s (attempt {})",
+                wait.as_secs_f64(),
+                way.chunk.attempt + 1
+            );
         }
         way.chunk.attempt = way.chunk.attempt.saturating_add(1);
         tokio::time::sleep(wait).await;

@@ -30,7 +30,11 @@ pub struct Backoff {
 impl Backoff {
     /// How long to wait after attempt number `attempt`: a random time up to `base * 2^(attempt + 1)`, at least `base`.
     pub fn wait(&self, attempt: u32) -> Duration {
-        let ceiling = self.base.saturating_mul(2u32.saturating_pow(attempt.saturating_add(1).min(31))).min(self.cap).max(self.base);
+        let ceiling = self
+            .base
+            .saturating_mul(2u32.saturating_pow(attempt.saturating_add(1).min(31)))
+            .min(self.cap)
+            .max(self.base);
         let span = ceiling.saturating_sub(self.base);
         self.base + span.mul_f64(random_unit())
     }

@@ -23,7 +23,12 @@ const KEPT_CAPACITY_MAX: usize = 1 << 20;
 
 /// Runs a plan until it ends or a signal stops it; gives the exit code.
 pub fn run(plan: Plan) -> i32 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(16).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             log!(Error, "engine", "cannot start the network runtime: {error}");
@@ -75,20 +80,30 @@ impl Running {
             pipeline: pipeline.clone(),
             workers: Arc::new(workers),
             runtime: runtime.handle().clone(),
-            blocks: Arc::new(Pool::new(16, KEPT_CAPACITY_MAX)),
-            segments: Arc::new(Pool::new(32, KEPT_CAPACITY_MAX)),
+            blocks: Arc::new(Pool::new(8, KEPT_CAPACITY_MAX)),
+            segments: Arc::new(Pool::new(12, KEPT_CAPACITY_MAX)),
             budget: budget.clone(),
             pressure,
             control: control.clone(),
         };
         let monitor = Arc::new(monitor(&plan, &pipeline, budget, health));
         if let Some((listen, port)) = settings.http_server {
-            let serving = http_server::bind(&listen, port).map_err(|e| format!("cannot listen on {listen}:{port} (HTTP_Listen, HTTP_Port): {e}"))?;
+            let serving = http_server::bind(&listen, port)
+                .map_err(|e| format!("cannot listen on {listen}:{port} (HTTP_Listen, HTTP_Port): {e}"))?;
             runtime.spawn(http_server::serve(serving, monitor.clone()));
         }
         let lanes = start_lanes(&deliveries, runtime);
         let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common)?;
-        Ok(Running { control, inputs, threads, pipeline, lanes, workers: common.workers, monitor, grace: settings.grace })
+        Ok(Running {
+            control,
+            inputs,
+            threads,
+            pipeline,
+            lanes,
+            workers: common.workers,
+            monitor,
+            grace: settings.grace,
+        })
     }
 
     /// Waits for a signal or the natural end, then stops in order.
@@ -143,7 +158,13 @@ impl Running {
 
 /// `Grace` after the last delivery: what makes progress is not cut off.
 async fn grace_over(grace: Duration, monitor: &Monitor) {
-    let delivered = || monitor.outputs.iter().map(|o| o.watched.metrics.proc_records.load(std::sync::atomic::Ordering::Relaxed)).sum::<u64>();
+    let delivered = || {
+        monitor
+            .outputs
+            .iter()
+            .map(|o| o.watched.metrics.proc_records.load(std::sync::atomic::Ordering::Relaxed))
+            .sum::<u64>()
+    };
     let (mut last, mut since) = (delivered(), Instant::now());
     while since.elapsed() < grace {
         tokio::time::sleep(Duration::from_millis(50).min(grace)).await;
@@ -155,11 +176,20 @@ async fn grace_over(grace: Duration, monitor: &Monitor) {
 }
 
 fn undelivered(monitor: &Monitor) -> u64 {
-    monitor.outputs.iter().map(|o| o.watched.metrics.queued_records.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    monitor
+        .outputs
+        .iter()
+        .map(|o| o.watched.metrics.queued_records.load(std::sync::atomic::Ordering::Relaxed))
+        .sum()
 }
 
 /// Instances of the plan with their counters, and a delivery for each output.
-fn instances(plan: &Plan, share: usize, pressure: &Arc<Pressure>, health: &Arc<Health>) -> (Vec<FilterInstance>, Vec<OutputInstance>, Vec<Arc<Delivery>>) {
+fn instances(
+    plan: &Plan,
+    share: usize,
+    pressure: &Arc<Pressure>,
+    health: &Arc<Health>,
+) -> (Vec<FilterInstance>, Vec<OutputInstance>, Vec<Arc<Delivery>>) {
     let filters = plan.filters.iter().map(|f| FilterInstance {
         name: f.name.clone(),
         matcher: f.matcher.clone(),
@@ -194,7 +224,10 @@ fn instances(plan: &Plan, share: usize, pressure: &Arc<Pressure>, health: &Arc<H
     (filters.collect(), outputs, deliveries)
 }
 
-fn start_lanes(deliveries: &[Arc<Delivery>], runtime: &tokio::runtime::Runtime) -> Vec<tokio::task::JoinHandle<()>> {
+fn start_lanes(
+    deliveries: &[Arc<Delivery>],
+    runtime: &tokio::runtime::Runtime,
+) -> Vec<tokio::task::JoinHandle<()>> {
     let mut lanes = Vec::new();
     for delivery in deliveries {
         let starting = delivery.clone();
@@ -206,19 +239,31 @@ fn start_lanes(deliveries: &[Arc<Delivery>], runtime: &tokio::runtime::Runtime) 
 
 type Inputs = (Vec<Arc<InputShared>>, Vec<std::thread::JoinHandle<()>>);
 
-fn start_inputs(planned: Vec<crate::plan::PlannedInput>, monitor: &Monitor, common: &Common) -> Result<Inputs, String> {
+fn start_inputs(
+    planned: Vec<crate::plan::PlannedInput>,
+    monitor: &Monitor,
+    common: &Common,
+) -> Result<Inputs, String> {
     let (mut shared, mut threads) = (Vec::new(), Vec::new());
     let mut waiting = Vec::new();
     for (planned, watched) in planned.into_iter().zip(&monitor.inputs) {
         let component = format!("input:{}:{}", planned.plugin, planned.name);
-        let input = InputShared::new(component, planned.configured.decoder.clone(), planned.memory_limit, watched.metrics.clone(), common)
-            .map_err(|e| format!("{}: cannot make an eventfd: {e}", planned.name))?;
+        let input = InputShared::new(
+            component,
+            planned.configured.decoder.clone(),
+            planned.memory_limit,
+            watched.metrics.clone(),
+            common,
+        )
+        .map_err(|e| format!("{}: cannot make an eventfd: {e}", planned.name))?;
         common.control.add_input(input.wake());
         shared.push(input.clone());
         waiting.push((planned.configured.input, input, planned.name));
     }
     for (input, shared, name) in waiting {
-        let thread = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || run_input(input, shared));
+        let thread = std::thread::Builder::new()
+            .name(name.chars().take(15).collect())
+            .spawn(move || run_input(input, shared));
         threads.push(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
     }
     Ok((shared, threads))
@@ -234,8 +279,16 @@ fn run_input(input: Box<dyn Input>, shared: Arc<InputShared>) {
 }
 
 fn monitor(plan: &Plan, pipeline: &Pipeline, budget: Arc<Budget>, health: Arc<Health>) -> Monitor {
-    let inputs = plan.inputs.iter().map(|i| Watched { name: i.name.clone(), plugin: i.plugin, metrics: Arc::new(InputMetrics::default()) });
-    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| Watched { name: f.name.clone(), plugin: p.plugin, metrics: f.metrics.clone() });
+    let inputs = plan.inputs.iter().map(|i| Watched {
+        name: i.name.clone(),
+        plugin: i.plugin,
+        metrics: Arc::new(InputMetrics::default()),
+    });
+    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| Watched {
+        name: f.name.clone(),
+        plugin: p.plugin,
+        metrics: f.metrics.clone(),
+    });
     let outputs = plan.outputs.iter().zip(&pipeline.outputs).map(|(p, o)| WatchedOutput {
         watched: Watched { name: o.name.clone(), plugin: p.plugin, metrics: o.lanes.metrics().clone() },
         output: o.output.clone(),

@@ -6,14 +6,14 @@
 //! it is accepted, or dropped and counted, by every output that it was routed to; a decoder with state has one job of a
 //! source under way at a time.
 
+use crate::budget::Pool;
 use crate::decode::SourceState;
 use crate::filters::{FilterContext, Outcome};
 use crate::inputs::InputShared;
 use crate::job::{Block, Position, SourceInfo};
-use crate::budget::Pool;
 use crate::pipeline::{JobCounters, Pipeline, Route, Survival};
-use crate::random::Random;
 use crate::queue::{Charge, Queued};
+use crate::random::Random;
 use bumpalo::Bump;
 use codecs::record::{Record, Timestamp};
 use outputs::segment::Segment;
@@ -226,7 +226,8 @@ impl Source {
     }
 
     fn run(self: &Arc<Self>, job: Job) {
-        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments)];
+        let expected = job.block.as_ref().map_or(0, |b| b.bytes().len() + b.bytes().len() / 2);
+        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments, expected)];
         let (pending, counters) = WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks));
         counters.add_to(&self.input.metrics);
         let end = pending.map_or(job.end, |position| position.min(job.end));
@@ -241,7 +242,12 @@ impl Source {
     }
 
     /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that is still pending.
-    fn decode(&self, job: &Job, worker: &mut Worker, sinks: &mut Vec<Sink>) -> (Option<Position>, JobCounters) {
+    fn decode(
+        &self,
+        job: &Job,
+        worker: &mut Worker,
+        sinks: &mut Vec<Sink>,
+    ) -> (Option<Position>, JobCounters) {
         let decoder = &*self.input.decoder;
         let mut state = decoder.stateful().then(|| self.state.lock().expect("source state lock"));
         let mut counters = JobCounters::default();
@@ -304,14 +310,21 @@ impl Source {
                 }
                 let charge = self.input.charge(segment.bytes.len() + size_of_val(&*segment.events));
                 let pool = self.input.segments.clone();
-                queued.push((output, sink.route.lane, Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool }));
+                queued.push((
+                    output,
+                    sink.route.lane,
+                    Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool },
+                ));
             }
         }
         {
             let mut order = self.order.lock().expect("order lock");
             order.finished.insert(sequence, queued);
             // Sending under the lock keeps the order between workers that finish at once.
-            while let Some(ready) = { let next = order.next; order.finished.remove(&next) } {
+            while let Some(ready) = {
+                let next = order.next;
+                order.finished.remove(&next)
+            } {
                 order.next += 1;
                 for (output, lane, queued) in ready {
                     self.input.pipeline.outputs[output].lanes.send(lane, queued);
@@ -383,8 +396,9 @@ struct Sink {
 }
 
 impl Sink {
-    fn new(route: Arc<Route>, pool: &Pool) -> Sink {
-        let segment = |_| Segment { bytes: pool.take(0), ..Segment::new(route.tag.clone()) };
+    /// Segments with room for `expected` bytes.
+    fn new(route: Arc<Route>, pool: &Pool, expected: usize) -> Sink {
+        let segment = |_| Segment { bytes: pool.take(expected), ..Segment::new(route.tag.clone()) };
         let segments = route.outputs.iter().map(segment).collect();
         let filters = vec![(0, 0); route.filters.len()];
         Sink { route, segments, filters }
@@ -512,7 +526,7 @@ impl<'j> JobRun<'j> {
     fn sink(&mut self, tag: &str) -> usize {
         let known = self.sinks.iter().position(|s| *s.route.tag == *tag);
         known.unwrap_or_else(|| {
-            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool));
+            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool, 0));
             self.sinks.len() - 1
         })
     }

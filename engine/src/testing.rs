@@ -39,5 +39,11 @@ impl Drop for ScratchDir {
 /// An open file without a name.
 pub(crate) fn scratch_file() -> std::fs::File {
     let dir = ScratchDir::new();
-    std::fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).open(dir.join("file")).expect("scratch file")
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(dir.join("file"))
+        .expect("scratch file")
 }

@@ -131,7 +131,8 @@ fn write_double(out: &mut Vec<u8>, time: Timestamp) {
     }
     let seconds = time.secs as f64 + f64::from(time.nanos) / 1e9;
     // 16 digits, as Fluent Bit prints a time (`%.16g`): the 17th says nothing about it.
-    let text = format!("{:.*}", (15 - seconds.abs().max(1.0).log10().floor() as i32).clamp(0, 15) as usize, seconds);
+    let text =
+        format!("{:.*}", (15 - seconds.abs().max(1.0).log10().floor() as i32).clamp(0, 15) as usize, seconds);
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let fraction = fraction.trim_end_matches('0');
     out.extend_from_slice(whole.as_bytes());

@@ -59,6 +59,10 @@ struct Null {
 }
 
 impl Output for Null {
+    fn chunk_bytes_target(&self) -> usize {
+        64 * 1024
+    }
+
     fn encode(&self, _tag: &str, _record: &Record<'_>, _arena: &Bump, _segment: &mut Segment) -> bool {
         true
     }

@@ -46,7 +46,10 @@ impl OptionSpec {
     /// True when `key` is this option.
     pub fn is(&self, key: &str) -> bool {
         match self.name.strip_suffix('*') {
-            Some(prefix) => key.len() >= prefix.len() && key.as_bytes()[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes()),
+            Some(prefix) => {
+                key.len() >= prefix.len()
+                    && key.as_bytes()[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+            }
             None => self.name.eq_ignore_ascii_case(key),
         }
     }
@@ -71,7 +74,10 @@ pub fn value<T: OptionValue>(entry: &super::Entry, owner: &str, diagnostics: &mu
         Ok(value) => Some(value),
         Err(rule) => {
             diagnostics
-                .error(&entry.value_span, format!("{owner}: `{}` is {}", entry.key.to_ascii_lowercase(), shown(text)))
+                .error(
+                    &entry.value_span,
+                    format!("{owner}: `{}` is {}", entry.key.to_ascii_lowercase(), shown(text)),
+                )
                 .help(format!("rule: {rule}"));
             None
         }
@@ -88,7 +94,8 @@ fn shown(text: &str) -> String {
 
 /// What stands before ` #` (white space, then `#`).
 fn without_comment(text: &str) -> &str {
-    let end = text.char_indices().zip(text.chars().skip(1)).find(|((_, a), b)| a.is_whitespace() && *b == '#');
+    let end =
+        text.char_indices().zip(text.chars().skip(1)).find(|((_, a), b)| a.is_whitespace() && *b == '#');
     end.map_or(text, |((at, _), _)| text[..at].trim_end())
 }
 
@@ -97,7 +104,8 @@ pub fn check_names(section: &Section, owner: &str, tables: &[&[OptionSpec]], dia
     let specs = || tables.iter().flat_map(|t| t.iter());
     for entry in &section.entries {
         let Some(spec) = specs().find(|s| s.is(&entry.key)) else {
-            let error = diagnostics.error(&entry.key_span, format!("{owner}: unknown option `{}`", entry.key));
+            let error =
+                diagnostics.error(&entry.key_span, format!("{owner}: unknown option `{}`", entry.key));
             if let Some(name) = nearest(&entry.key, specs().map(|s| s.name.trim_end_matches('*'))) {
                 error.help(format!("did you mean `{name}`?"));
             }

@@ -165,7 +165,14 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_1000() {
-        for (text, bytes) in [("32k", 32_000), ("2M", 2_000_000), ("50MB", 50_000_000), ("1G", 1_000_000_000), ("7", 7), ("false", 0)] {
+        for (text, bytes) in [
+            ("32k", 32_000),
+            ("2M", 2_000_000),
+            ("50MB", 50_000_000),
+            ("1G", 1_000_000_000),
+            ("7", 7),
+            ("false", 0),
+        ] {
             assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
         }
         for text in ["", "k", "1.5M", "-1", "1T", "99999999999999999999"] {
@@ -175,7 +182,9 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, seconds) in [("5", 5.0), ("0.2", 0.2), ("10m", 600.0), ("2h", 7200.0), ("1d", 86_400.0), ("3s", 3.0)] {
+        for (text, seconds) in
+            [("5", 5.0), ("0.2", 0.2), ("10m", 600.0), ("2h", 7200.0), ("1d", 86_400.0), ("3s", 3.0)]
+        {
             assert_eq!(Seconds::parse(text), Ok(Seconds(seconds)), "{text}");
         }
         assert!(Seconds::parse("banana").is_err());

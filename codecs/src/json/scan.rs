@@ -12,7 +12,12 @@ use bumpalo::Bump;
 ///
 /// White space around it is allowed. As in Fluent Bit, what follows the object is ignored unless it begins with
 /// another JSON value: two values on a line are not a record.
-pub fn parse_object<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch, fields: &mut Fields<'a>) -> Result<(), Invalid> {
+pub fn parse_object<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+    fields: &mut Fields<'a>,
+) -> Result<(), Invalid> {
     let before = fields.len();
     let result = on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, keys: &mut Vec<(u32, u32)>, fields: &mut Fields<'a>) -> Result<usize, Invalid> = object_on; text, arena, &mut scratch.keys, fields);
     let result = result.and_then(|end| trailing(text, end, arena, scratch));
@@ -46,7 +51,11 @@ pub fn parse_value<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) -
 
 /// The first JSON value of a stream and how many bytes it took, or `None` when the text ends before it does
 /// (a number counts as ended only when something follows it).
-pub fn parse_prefix<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) -> Result<Option<(Value<'a>, usize)>, Invalid> {
+pub fn parse_prefix<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+) -> Result<Option<(Value<'a>, usize)>, Invalid> {
     match first_value(text, arena, scratch) {
         Ok((Value::Number(_), end)) if end == text.len() => Ok(None),
         Ok(found) => Ok(Some(found)),
@@ -55,7 +64,11 @@ pub fn parse_prefix<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) 
     }
 }
 
-fn first_value<'a>(text: &'a [u8], arena: &'a Bump, scratch: &mut Scratch) -> Result<(Value<'a>, usize), Invalid> {
+fn first_value<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+) -> Result<(Value<'a>, usize), Invalid> {
     on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, keys: &mut Vec<(u32, u32)>) -> Result<(Value<'a>, usize), Invalid> = value_on; text, arena, &mut scratch.keys)
 }
 
@@ -103,7 +116,12 @@ fn object_on<'a, L: Lanes>(
 }
 
 #[inline(always)]
-fn value_on<'a, L: Lanes>(lanes: L, text: &'a [u8], arena: &'a Bump, keys: &mut Vec<(u32, u32)>) -> Result<(Value<'a>, usize), Invalid> {
+fn value_on<'a, L: Lanes>(
+    lanes: L,
+    text: &'a [u8],
+    arena: &'a Bump,
+    keys: &mut Vec<(u32, u32)>,
+) -> Result<(Value<'a>, usize), Invalid> {
     let mut scanner = Scanner { lanes, text, arena, keys };
     let at = scanner.space(0);
     scanner.value(at, 0)
@@ -346,7 +364,8 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
         }
         let span = self.span(at + 1)?;
         let key = &self.text[at + 1..span.end];
-        found.foreign |= span.foreign | self.keys[walk.first_key()..].iter().any(|&(s, e)| &self.text[s as usize..e as usize] == key);
+        found.foreign |= span.foreign
+            | self.keys[walk.first_key()..].iter().any(|&(s, e)| &self.text[s as usize..e as usize] == key);
         self.keys.push((at as u32 + 1, span.end as u32));
         let colon = self.gap(span.end + 1, found);
         match self.text.get(colon) {
@@ -407,7 +426,10 @@ fn minified<'a>(raw: &[u8], arena: &'a Bump) -> &'a [u8] {
                 continue;
             }
             b'"' => closing_quote(raw, at + 1) + 1,
-            _ => raw[at..].iter().position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'"')).map_or(raw.len(), |n| at + n),
+            _ => raw[at..]
+                .iter()
+                .position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'"'))
+                .map_or(raw.len(), |n| at + n),
         };
         out.extend_from_slice_copy(&raw[start..at.min(raw.len())]);
     }
@@ -467,7 +489,7 @@ fn open<'a>(text: &'a [u8], at: usize, arena: &'a Bump) -> (Value<'a>, usize) {
 fn open_string<'a>(text: &'a [u8], at: usize, arena: &'a Bump) -> (Text<'a>, usize) {
     let end = closing_quote(text, at);
     let raw = &text[at..end];
-    let decoded = if memchr::memchr(b'\\', raw).is_some() { escape::decode(raw, arena).unwrap_or(raw) } else { raw };
+    let decoded =
+        if memchr::memchr(b'\\', raw).is_some() { escape::decode(raw, arena).unwrap_or(raw) } else { raw };
     (Text::new(decoded), end + 1)
 }
-

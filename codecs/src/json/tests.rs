@@ -45,13 +45,25 @@ fn prints_what_fluent_bit_prints() {
         (br#"{"k\n":1}"#, Some(r#"{"k\n":1}"#)),
         (br#"{"a":"\u0000nul"}"#, Some(r#"{"a":"\u0000nul"}"#)),
         ("{\"a\":\"é😀\"}".as_bytes(), Some(r#"{"a":"\u00e9\ud83d\ude00"}"#)),
-        (br#"{"a":123456789012345678901,"f":1.50,"z":-0}"#, Some(r#"{"a":123456789012345678901,"f":1.50,"z":-0}"#)),
-        (br#"{"n":{"k" : "a\nb \"q\" \u00e9", "l": [ "\/" ] }}"#, Some(r#"{"n":{"k":"a\nb \"q\" \u00e9","l":["/"]}}"#)),
+        (
+            br#"{"a":123456789012345678901,"f":1.50,"z":-0}"#,
+            Some(r#"{"a":123456789012345678901,"f":1.50,"z":-0}"#),
+        ),
+        (
+            br#"{"n":{"k" : "a\nb \"q\" \u00e9", "l": [ "\/" ] }}"#,
+            Some(r#"{"n":{"k":"a\nb \"q\" \u00e9","l":["/"]}}"#),
+        ),
         (br#"{"n":{"k" : "a\nb \"q\""}}"#, Some(r#"{"n":{"k":"a\nb \"q\""}}"#)),
     ];
     for (text, want) in cases {
         for &tier in Tier::available() {
-            assert_eq!(print(text, tier).as_deref(), *want, "{} {}", tier.name(), String::from_utf8_lossy(text));
+            assert_eq!(
+                print(text, tier).as_deref(),
+                *want,
+                "{} {}",
+                tier.name(),
+                String::from_utf8_lossy(text)
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Escape, escape};
 use crate::record::{Field, Text, Value};
-use crate::simd::Tier;
+use crate::simd::{Tier, append, append_key};
 
 /// Appends a map with braces: `{"a":1}`.
 pub fn write_fields(out: &mut Vec<u8>, fields: &[Field<'_>], escape: Escape) {
@@ -23,8 +23,13 @@ pub fn write_inner(out: &mut Vec<u8>, fields: &[Field<'_>], escape: Escape) {
             out.push(b',');
         }
         first = false;
-        write_text(out, field.key, escape);
-        out.push(b':');
+        match field.key.plain {
+            true => append_key(out, field.key.bytes),
+            false => {
+                write_text(out, field.key, escape);
+                out.push(b':');
+            }
+        }
         write_value(out, &field.value, escape);
     }
 }
@@ -36,7 +41,9 @@ fn may_repeat(fields: &[Field<'_>]) -> bool {
         let key = field.key.bytes;
         let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
         let middle = key.get(key.len() / 2).copied().unwrap_or(0);
-        let hash = (u32::from(first) | u32::from(last) << 8 | u32::from(middle) << 16 | (key.len() as u32) << 24).wrapping_mul(0x9e37_79b1);
+        let hash =
+            (u32::from(first) | u32::from(last) << 8 | u32::from(middle) << 16 | (key.len() as u32) << 24)
+                .wrapping_mul(0x9e37_79b1);
         let bit = 1u128 << (hash >> 25);
         if seen & bit != 0 {
             return true;
@@ -54,7 +61,8 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value<'_>, escape: Escape) {
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Int(n) => out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes()),
         Value::Float(n) => write_float(out, n),
-        Value::Number(text) | Value::Json(text) => out.extend_from_slice(text),
+        Value::Number(text) => append(out, text),
+        Value::Json(text) => out.extend_from_slice(text),
         Value::Text(text) => write_text(out, text, escape),
         Value::Map(fields) => write_fields(out, fields, escape),
         Value::Array(values) => {
@@ -75,7 +83,13 @@ fn write_float(out: &mut Vec<u8>, number: f64) {
     if number.is_finite() {
         out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
     } else {
-        let word: &[u8] = if number.is_nan() { b"\"nan\"" } else if number > 0.0 { b"\"inf\"" } else { b"\"-inf\"" };
+        let word: &[u8] = if number.is_nan() {
+            b"\"nan\""
+        } else if number > 0.0 {
+            b"\"inf\""
+        } else {
+            b"\"-inf\""
+        };
         out.extend_from_slice(word);
     }
 }
@@ -85,7 +99,7 @@ fn write_float(out: &mut Vec<u8>, number: f64) {
 pub fn write_text(out: &mut Vec<u8>, text: Text<'_>, escape: Escape) {
     out.push(b'"');
     match text.plain {
-        true => out.extend_from_slice(text.bytes),
+        true => append(out, text.bytes),
         false => escape::write(out, text.bytes, escape, tier()),
     }
     out.push(b'"');

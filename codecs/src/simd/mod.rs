@@ -4,8 +4,11 @@
 //! Each kernel is written once over [`Lanes`]; a tier's own file is a thin wrapper. The scalar tier is the portable
 //! twin that every test also runs, and the only one on processors without another.
 
+mod append;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub(crate) use append::{append, append_key};
 
 /// An instruction set that kernels can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,9 +181,17 @@ mod tests {
                     text[at] = byte;
                     text[len - 1] = if len % 2 == 0 { 0x01 } else { text[len - 1] };
                     for from in [0, at / 2, at, at + 1] {
-                        let want = (naive(&text, from, |b| !is_plain(b)), naive(&text, from, |b| b < 0x80 && !is_plain(b)));
+                        let want = (
+                            naive(&text, from, |b| !is_plain(b)),
+                            naive(&text, from, |b| b < 0x80 && !is_plain(b)),
+                        );
                         for &tier in Tier::available() {
-                            assert_eq!(special(tier, &text, from), want, "{} len {len} at {at} byte {byte:#x} from {from}", tier.name());
+                            assert_eq!(
+                                special(tier, &text, from),
+                                want,
+                                "{} len {len} at {at} byte {byte:#x} from {from}",
+                                tier.name()
+                            );
                         }
                     }
                 }

@@ -33,7 +33,12 @@ pub trait Plugin: Sync {
     /// Its option tables.
     fn tables(&self) -> Vec<&'static [OptionSpec]>;
     /// Reads the section and compiles it; reports all that is wrong and returns `None` when an error was among it.
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Arc<dyn Filter>>;
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<dyn Filter>>;
 }
 
 /// What a filter may know of the rest while it is configured.

@@ -30,7 +30,12 @@ pub trait Plugin: Sync {
     fn tables(&self) -> Vec<&'static [OptionSpec]>;
     /// Reads the section and compiles it; touches no file. Reports all that is wrong and returns `None` when an
     /// error was among it.
-    fn configure(&self, section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured>;
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Configured>;
 }
 
 /// What an input may know of the rest while it is configured.
@@ -79,6 +84,10 @@ pub trait Engine: Send + Sync {
     /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,
     /// read nothing and wait for `wake_fd`. Submitting the block passes the charge on; [`Engine::release`] gives it back.
     fn admit(&self, bytes: usize) -> bool;
+    /// True while an output that this source is routed to has no room: read other sources, and this one after `wake_fd`.
+    fn blocked(&self, source: &Source) -> bool;
+    /// Takes `bytes` from the same budgets whether they fit or not: for what is in memory already.
+    fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.
     fn release(&self, bytes: usize);
     /// A buffer of this capacity from the pool, its length 0.
@@ -117,7 +126,10 @@ fn parser_named(
         return Some(parser.clone());
     }
     let span = section.get(key).map_or(&section.span, |e| &e.value_span);
-    let error = diagnostics.error(span, format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()));
+    let error = diagnostics.error(
+        span,
+        format!("{}: `{}` is `{name}`, which no [PARSER] defines", context.name, key.to_lowercase()),
+    );
     if let Some(near) = codecs::conf::nearest(name, context.parsers.keys().map(String::as_str)) {
         error.help(format!("did you mean `{near}`?"));
     }

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+/// Buffers have multiples of this capacity.
+const BUFFER_STEP: usize = 64 * 1024;
+
 /// What the inputs of a process share.
 #[derive(Clone)]
 pub struct Common {
@@ -86,8 +89,17 @@ impl Wake {
 
 impl InputShared {
     /// `memory_limit` is `Mem_Buf_Limit`.
-    pub fn new(component: String, decoder: Arc<dyn Decoder>, memory_limit: Option<usize>, metrics: Arc<InputMetrics>, common: &Common) -> std::io::Result<Arc<InputShared>> {
-        let wake = Arc::new(Wake { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, waiting: AtomicBool::new(false) });
+    pub fn new(
+        component: String,
+        decoder: Arc<dyn Decoder>,
+        memory_limit: Option<usize>,
+        metrics: Arc<InputMetrics>,
+        common: &Common,
+    ) -> std::io::Result<Arc<InputShared>> {
+        let wake = Arc::new(Wake {
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            waiting: AtomicBool::new(false),
+        });
         let (ring, pressure) = (wake.clone(), common.pressure.clone());
         let released = Arc::new(move || {
             if ring.waiting.swap(false, Ordering::AcqRel) {
@@ -120,6 +132,12 @@ impl InputShared {
         }))
     }
 
+    /// From now on, memory that is given back rings; lanes deliver what they hold without waiting for `Flush`.
+    fn wait_for_memory(&self) {
+        self.wake.waiting.store(true, Ordering::Release);
+        self.pressure.raise();
+    }
+
     /// Its eventfd, for whoever stops the program.
     pub fn wake(&self) -> Arc<Wake> {
         self.wake.clone()
@@ -149,7 +167,8 @@ impl InputShared {
 
     /// Posts a flush for every source that holds something back.
     pub fn flush_all(&self) {
-        let sources: Vec<_> = self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
+        let sources: Vec<_> =
+            self.sources.lock().expect("sources lock").iter().filter_map(Weak::upgrade).collect();
         sources.iter().for_each(shards::Source::flush_pending);
     }
 
@@ -220,13 +239,25 @@ impl Engine for InputShared {
                 return true;
             }
             if !again {
-                // Asked again below: what was given back before this store rang no bell.
-                self.wake.waiting.store(true, Ordering::Release);
-                self.pressure.raise();
+                // Asked again below: what was given back before this rang no bell.
+                self.wait_for_memory();
             }
         }
         self.metrics.paused.store(1, Ordering::Relaxed);
         false
+    }
+
+    fn blocked(&self, source: &Source) -> bool {
+        if !source.blocked() {
+            return false;
+        }
+        self.wait_for_memory();
+        // Asked again: what was given back before `wait_for_memory` rang no bell.
+        source.blocked()
+    }
+
+    fn take(&self, bytes: usize) {
+        self.budgets.iter().for_each(|b| b.take(bytes));
     }
 
     fn release(&self, bytes: usize) {
@@ -235,7 +266,8 @@ impl Engine for InputShared {
     }
 
     fn buffer(&self, capacity: usize) -> Vec<u8> {
-        self.blocks.take(capacity)
+        // Rounded, so that a buffer that comes back fits the next block, whose head-room differs a little.
+        self.blocks.take(capacity.next_multiple_of(BUFFER_STEP))
     }
 
     fn recycle(&self, buffer: Vec<u8>) {

@@ -324,7 +324,7 @@ fn settings(
         rotate_wait: seconds(options.rotate_wait.0),
         ignore_older: seconds(options.ignore_older.0),
         ignore_active: options.ignore_active_older_files.0,
-        block_bytes: bytes(options.buffer_chunk_size.0).max(BLOCK_BYTES),
+        block_bytes: BLOCK_BYTES,
         line_limit: bytes(options.buffer_max_size.0).saturating_sub(1).max(1),
         skip_long: options.skip_long_lines.0 && !options.truncate_long_lines.0,
         exit_on_eof: options.exit_on_eof.0,

@@ -77,8 +77,8 @@ codecs::options! {
         ignore_older "Ignore_Older": One<Seconds> = "0",
         /// Stops reading a file too when it becomes older than `Ignore_Older`.
         ignore_active_older_files "Ignore_Active_Older_Files": One<Bool> = "false",
-        /// Bytes to read from a file at once; below 256K, 256K.
-        buffer_chunk_size "Buffer_Chunk_Size": One<Size> = "32768",
+        /// Bytes to read from a file at once.
+        buffer_chunk_size "Buffer_Chunk_Size": One<Size> = "32768" => NoEffect("blocks are of 256 KiB, which suits the processor's cache"),
         /// The longest line and its newline; a longer one is cut, or skipped with `Skip_Long_Lines`.
         buffer_max_size "Buffer_Max_Size": One<Size> = "32768",
         /// Bytes to read from existing files before others get their turn.

@@ -44,7 +44,7 @@ impl Tail {
     /// Reads once from up to [`BATCH_READS_MAX`] files; false when memory is short.
     pub(super) fn read_round(&mut self) -> bool {
         let mut picked: Vec<(Id, usize)> = Vec::with_capacity(BATCH_READS_MAX);
-        let mut admitted = true;
+        let (mut admitted, mut blocked) = (true, false);
         let mut left = self.ready.len();
         while picked.len() < BATCH_READS_MAX && left > 0 && admitted {
             left -= 1;
@@ -54,6 +54,12 @@ impl Tail {
                 continue;
             }
             let Some(file) = self.files.get(id) else { continue };
+            let source = self.chains.get(file.chain).and_then(|chain| chain.source.as_ref());
+            if source.is_some_and(|source| self.engine.blocked(source)) {
+                self.ready.push_back(id);
+                blocked = true;
+                continue;
+            }
             if file.gzip.as_ref().is_some_and(|g| g.pending()) {
                 admitted = self.expand(id, false);
                 continue;
@@ -69,6 +75,8 @@ impl Tail {
             for (index, outcome) in self.run_batch(&picked).into_iter().enumerate() {
                 self.take(index, outcome);
             }
+        } else if blocked {
+            return false;
         }
         admitted
     }
@@ -339,7 +347,7 @@ impl Tail {
             return None;
         }
         // What is read is read: the charge of at most one block is taken in any case.
-        self.engine.admit(rest.len());
+        self.engine.take(rest.len());
         let mut copy = self.engine.buffer(rest.len());
         copy.extend_from_slice(rest);
         Some((rest.len(), copy))
@@ -456,7 +464,7 @@ impl Tail {
         // The block carries a charge of its capacity.
         match buffer.capacity().cmp(&charge) {
             std::cmp::Ordering::Greater => {
-                self.engine.admit(buffer.capacity() - charge);
+                self.engine.take(buffer.capacity() - charge);
             }
             std::cmp::Ordering::Less => self.engine.release(charge - buffer.capacity()),
             std::cmp::Ordering::Equal => {}
@@ -515,7 +523,7 @@ impl Tail {
         let to = Position { file: number, offset: file.line_at + buffer.len() as u64 };
         file.line_at = to.offset;
         buffer.push(b'\n');
-        self.engine.admit(buffer.capacity());
+        self.engine.take(buffer.capacity());
         let (end, charge) = (buffer.len(), buffer.capacity());
         self.submit(id, buffer, 0..end, from, to, charge);
     }

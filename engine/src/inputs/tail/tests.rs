@@ -160,6 +160,10 @@ impl Engine for Double {
     }
 
     fn recycle(&self, _: Vec<u8>) {}
+    fn blocked(&self, _: &Source) -> bool {
+        false
+    }
+    fn take(&self, _: usize) {}
 
     fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
