@@ -22,7 +22,7 @@ impl RingError {
     pub(super) fn remedy(&self) -> String {
         let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
         match self {
-            RingError::Setup(e) if e.raw_os_error() == Some(libc::ENOSYS) => "a kernel from 5.6 on has it".to_owned(),
+            RingError::Setup(e) if e.raw_os_error() == Some(libc::ENOSYS) => "a kernel from 5.6 on has it, and a seccomp profile may hide it".to_owned(),
             RingError::Setup(e) if e.raw_os_error() == Some(libc::ENOMEM) => {
                 "raise the memlock limit (`ulimit -l`, `LimitMEMLOCK=`) to 8M".to_owned()
             }

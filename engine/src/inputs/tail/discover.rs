@@ -490,6 +490,7 @@ impl Tail {
                 let checked = super::resume::check(file, &row, size);
                 if checked.is_none() {
                     // The inode is used again, or the file was truncated: what it held may be found elsewhere.
+                    file.truncated = true;
                     self.displaced.push(super::database::Row { id: 0, ..row.clone() });
                     log!(
                         Warn,
@@ -682,7 +683,7 @@ pub(super) struct Moved {
     slots: Vec<Id>,
 }
 
-fn open_file(path: &Path) -> rustix::io::Result<(rustix::fd::OwnedFd, rustix::fs::Stat)> {
+pub(super) fn open_file(path: &Path) -> rustix::io::Result<(rustix::fd::OwnedFd, rustix::fs::Stat)> {
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
     let stat = rustix::fs::fstat(&fd)?;
     Ok((fd, stat))
@@ -717,6 +718,9 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         delivered: 0,
         earlier: None,
         row: 0,
+        truncated: false,
+        copy: None,
+        copy_of: None,
         row_dirty: false,
     }
 }

@@ -39,6 +39,11 @@ impl Tail {
             drop(db.delete(file.row));
         }
         // A reused key must not stand for this file.
+        if let Some(original) =
+            file.copy_of.and_then(|o| self.files.get_mut(o)).filter(|o| o.copy == Some(id))
+        {
+            original.copy = None;
+        }
         let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
         for other in members {
             if let Some(other) = self.files.get_mut(other).filter(|f| f.after == Some(id)) {

@@ -18,6 +18,7 @@ mod state;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod truncated;
 mod watch;
 
 use self::database::Database;

@@ -1,6 +1,6 @@
 //! Reading: batches over the files that have something, lines out of what came, blocks to the shards.
 //!
-//! Owns: turns, carried half lines, lines that are too long, what a truncation means. Never: finds or closes files.
+//! Owns: turns, carried half lines, lines that are too long. Never: finds or closes files.
 //! Invariants: a block ends with a newline; a byte is handed on once, or counted; a busy file waits for its turn.
 
 use super::Tail;
@@ -230,7 +230,7 @@ impl Tail {
     }
 
     /// The file is read to its end for now.
-    fn reached_end(&mut self, id: Id) {
+    pub(super) fn reached_end(&mut self, id: Id) {
         let Some(file) = self.files.get_mut(id) else { return };
         file.at_eof = true;
         file.bulk = false;
@@ -256,37 +256,6 @@ impl Tail {
             lags.insert(chain.path.clone(), FileLag { bytes, since });
         }
         self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
-    }
-
-    /// The bytes that were read are not there any more: the file starts anew, as the next of its chain.
-    fn truncated(&mut self, id: Id) {
-        let Some(file) = self.files.get_mut(id) else { return };
-        let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
-        let Some(chain) = self.chains.get_mut(file.chain) else { return };
-        log!(
-            Info,
-            self.settings.name,
-            "{} was truncated at {} bytes, reading starts again at its head",
-            chain.path,
-            file.read_at
-        );
-        if file.skipping {
-            file.partial = Vec::new();
-        }
-        if !file.partial.is_empty() && file.joined.is_none() {
-            file.joined = Some(Position { file: file.number, offset: file.line_at });
-        }
-        file.number = chain.next;
-        chain.next += 1;
-        file.skipping = false;
-        file.in_hole = true;
-        file.last = Default::default();
-        (file.read_at, file.line_at, file.submitted, file.unadvised) = (0, 0, 0, 0);
-        self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
-        match size {
-            0 => self.reached_end(id),
-            _ => self.queue(id),
-        }
     }
 
     /// Cuts a buffer (carried bytes, then new ones) into blocks of whole lines, and keeps the rest.

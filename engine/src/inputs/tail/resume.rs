@@ -73,7 +73,9 @@ impl Tail {
         }
         let left = rows.iter().rev().filter(|row| !self.claimed.contains(&row.id) && self.owns(row));
         for row in left.cloned().collect::<Vec<_>>() {
-            if !self.recover(&row, &mut folders)
+            // A copy that was found meanwhile may have taken it.
+            if !self.claimed.contains(&row.id)
+                && !self.recover(&row, &mut folders)
                 && let Some(db) = &self.database
             {
                 log!(
@@ -115,12 +117,10 @@ impl Tail {
                 return true;
             }
             // The newest copy first: an older one may end with the same bytes.
-            let copies = entries
-                .iter()
-                .rev()
-                .filter(|(path, _)| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base)));
-            for (path, _) in copies.cloned().collect::<Vec<_>>() {
-                if row.marker.size > 0 && row.offset > 0 && self.open_rotated(&path, row) {
+            for (at, (path, _)) in entries.iter().enumerate().rev() {
+                let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base));
+                if named && row.marker.size > 0 && row.offset > 0 && self.open_rotated(path, row) {
+                    self.open_missed_since(&entries[at + 1..], row, &base);
                     return true;
                 }
             }
@@ -130,7 +130,7 @@ impl Tail {
 
     /// Files that came and were rotated away while nobody looked: newer than the rotated file that was found, named as
     /// its path with something behind, and in no row. (Compressed ones cannot be told from older ones.)
-    fn open_missed_since(&mut self, newer: &[(PathBuf, u64)], row: &Row, base: &str) {
+    pub(super) fn open_missed_since(&mut self, newer: &[(PathBuf, u64)], row: &Row, base: &str) {
         let Some(&slot) = self.by_path.get(Path::new(&row.name)) else { return };
         let known: Vec<u64> = self
             .database
@@ -177,22 +177,33 @@ impl Tail {
                 return false;
             }
         } else {
-            let Some(at) = check(&file, row, size) else { return false };
+            let Some(mut at) = check(&file, row, size) else { return false };
+            if let Some(own) = self.row_of_copy(&file, row, size) {
+                at = at.max(own.offset);
+                file.row = own.id;
+            }
             (file.read_at, file.line_at) = (at, at);
             file.last = last_bytes(&file, at);
         }
         (file.submitted, file.delivered) = (file.line_at, file.line_at);
-        file.row = row.id;
+        file.row = if file.row == 0 { row.id } else { file.row };
         log!(
             Info,
             self.settings.name,
             "{} was rotated to {}, it is read from {} to its end",
             row.name,
             path.display(),
-            row.offset
+            file.line_at
         );
         self.insert_predecessor(file, row);
         true
+    }
+
+    /// The row that a copy has of its own, when it was read from before.
+    fn row_of_copy(&self, file: &File, row: &Row, size: u64) -> Option<Row> {
+        let own = self.database.as_ref()?.find(file.key.1).ok()??;
+        let fits = own.id != row.id && own.marker.size > 0 && check(file, &own, size).is_some();
+        (fits && !self.claimed.contains(&own.id)).then_some(own)
     }
 
     /// Puts a rotated file before the files of its path.
@@ -214,10 +225,10 @@ impl Tail {
         file.chain = chain;
         file.number = lowest.saturating_sub(1);
         file.orphan_until = Some(std::time::Instant::now() + self.settings.rotate_wait);
-        let key = file.key;
+        let (key, row_of_file) = (file.key, file.row);
         let id = self.files.insert(file);
         self.by_inode.insert(key, id);
-        self.claimed.insert(row.id);
+        self.claimed.extend([row.id, row_of_file]);
         self.dirty_row(id);
         if let Some(chain) = self.chains.get_mut(chain) {
             chain.members.insert(0, id);
@@ -248,14 +259,14 @@ impl Tail {
 }
 
 /// The name that a compressed copy of the file begins with.
-fn base_name(row: &Row) -> String {
+pub(super) fn base_name(row: &Row) -> String {
     let name = Path::new(&row.name);
     let real = name.canonicalize().unwrap_or_else(|_| name.to_owned());
     real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The files of a folder with their inodes, oldest first.
-fn list(folder: &Path) -> Vec<(PathBuf, u64)> {
+pub(super) fn list(folder: &Path) -> Vec<(PathBuf, u64)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Vec<_> = entries
         .filter_map(|e| e.ok())

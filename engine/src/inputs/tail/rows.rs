@@ -6,7 +6,7 @@
 use super::Tail;
 use super::database::Marker;
 use super::discover::last_bytes;
-use super::state::{File, Id};
+use super::state::{File, Id, Slab};
 use crate::job::Position;
 use crate::log;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,13 +58,13 @@ impl Tail {
                 std::cmp::Ordering::Less => return,
             }
         }
-        if !file.row_dirty {
-            file.row_dirty = true;
-            self.dirty_rows.push(id);
+        let (newer, copy_of) = (file.chain, file.copy_of);
+        self.mark_dirty(id);
+        if let Some(original) = copy_of.filter(|o| self.files.get(*o).is_some_and(|o| o.copy == Some(id))) {
+            self.mark_dirty(original);
         }
         if let Some(left) = left {
             // What went through the newer chain meanwhile counts now.
-            let newer = file.chain;
             let at = self.chains.get(newer).and_then(|c| c.cursor.as_ref()).map(|c| c.take());
             self.leave_chain(left, id);
             if let Some(at) = at {
@@ -74,6 +74,13 @@ impl Tail {
         if self.files.get(id).is_some_and(|f| f.finished) {
             self.write_rows();
             self.close_if_done(id);
+        }
+    }
+
+    fn mark_dirty(&mut self, id: Id) {
+        if let Some(file) = self.files.get_mut(id).filter(|f| !f.row_dirty) {
+            file.row_dirty = true;
+            self.dirty_rows.push(id);
         }
     }
 
@@ -103,8 +110,12 @@ impl Tail {
             .map_or(0, |d| d.as_secs() as i64);
         let result = db.transaction(|db| {
             for &id in &self.dirty_rows {
+                let row = stored(files, id);
                 let Some(file) = files.get_mut(id) else { continue };
-                let (offset, marker) = stored(file);
+                if file.row != 0 && row.is_none() {
+                    continue;
+                }
+                let (offset, marker) = row.unwrap_or_default();
                 if file.row != 0 && db.update(file.row, offset, marker)? {
                     continue;
                 }
@@ -144,14 +155,28 @@ impl Tail {
     }
 }
 
-/// Offset and marker as the `DB` has them. A compressed file has the compressed size once all of it is delivered, as
-/// Fluent Bit writes it; before that, the offset in its text and no marker.
-fn stored(file: &File) -> (u64, Marker) {
+/// What the row of a file is to say; `None` to leave it as it is. A truncated file's row speaks of its old content
+/// until something of the new one is delivered, so that a restart finds the copy.
+fn stored(files: &Slab<File>, id: Id) -> Option<(u64, Marker)> {
+    let file = files.get(id)?;
+    if file.truncated && file.delivered == 0 {
+        return files.get(file.copy?).and_then(offset_and_marker);
+    }
+    offset_and_marker(file)
+}
+
+/// Offset and marker as the `DB` has them, `None` when the file does not hold any more what was read. A compressed file
+/// has the compressed size once all of it is delivered, as Fluent Bit writes it; before that, the offset in its text
+/// and no marker.
+fn offset_and_marker(file: &File) -> Option<(u64, Marker)> {
     if file.gzip.is_none() {
-        return (file.delivered, last_bytes(file, file.delivered).marker());
+        let before = last_bytes(file, file.delivered);
+        // In this order: when the end still fits, `before` is of the content that was read, too.
+        let unchanged = last_bytes(file, file.read_at).get() == file.last.get();
+        return unchanged.then(|| (file.delivered, before.marker()));
     }
     if file.at_eof && file.partial.is_empty() && file.delivered == file.submitted {
-        return (file.read_at, last_bytes(file, file.read_at).marker());
+        return Some((file.read_at, last_bytes(file, file.read_at).marker()));
     }
-    (file.delivered, Marker::default())
+    Some((file.delivered, Marker::default()))
 }

@@ -150,6 +150,12 @@ pub(super) struct File {
     pub(super) earlier: Option<(Id, u32, u64)>,
     /// Row in the `DB`; 0 when it is not written yet.
     pub(super) row: i64,
+    /// It was truncated, and nothing of its new content is delivered: its row speaks of the old content.
+    pub(super) truncated: bool,
+    /// Where its old content is read to its end.
+    pub(super) copy: Option<Id>,
+    /// The truncated file that this one is a copy of.
+    pub(super) copy_of: Option<Id>,
     /// True while it is in the list of rows to write.
     pub(super) row_dirty: bool,
 }
