@@ -87,11 +87,5 @@ codecs::options! {
         workers "workers": Opt<Int>,
         /// Bytes on disk that wait for this output at most; without it, no limit.
         total_limit_size "storage.total_limit_size": One<Limit> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
-        /// Windows certificate store.
-        windows_store "tls.windows.certstore_name": Opt<Text> => NoEffect("this is not Windows"),
-        /// Use the enterprise certificate store of Windows.
-        windows_enterprise "tls.windows.use_enterprise_store": Opt<Text> => NoEffect("this is not Windows"),
-        /// Certificates of the Windows store to trust.
-        windows_thumbprints "tls.windows.client_thumbprints": Opt<Text> => NoEffect("this is not Windows"),
     }
 }
