@@ -66,7 +66,6 @@ const FLAGS: &[(&str, &str)] = &[
     ("-W, --disable-thread-safety-on-hot-reload", "no effect: the configuration is read once, at the start"),
     ("-V, --version", "show version number"),
     ("-h, --help", "print this help"),
-    ("-J, --help-json", "print the options of all plugins as JSON"),
 ];
 
 /// The text of `-h`. `lists` are the plugins by their headings (`Inputs`, …), each with name and description.

@@ -8,24 +8,24 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running engine; killed when dropped. Its messages are in the file `messages` of its folder.
-pub struct Engine {
+pub(crate) struct Engine {
     child: Child,
     folder: PathBuf,
 }
 
 /// The program.
-pub fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("RIPSAW_BIN").map_or_else(|| env!("CARGO_BIN_EXE_ripsaw").into(), PathBuf::from)
 }
 
 impl Engine {
     /// Starts the program in a folder with this configuration.
-    pub fn start(folder: &Path, conf: &str) -> Engine {
+    pub(crate) fn start(folder: &Path, conf: &str) -> Engine {
         Engine::start_by(Command::new(program()), folder, conf)
     }
 
     /// Starts it by a command that takes the program's arguments (such as `strace … ripsaw`).
-    pub fn start_by(mut command: Command, folder: &Path, conf: &str) -> Engine {
+    pub(crate) fn start_by(mut command: Command, folder: &Path, conf: &str) -> Engine {
         std::fs::write(folder.join("ripsaw.conf"), conf).unwrap();
         let messages =
             std::fs::OpenOptions::new().create(true).append(true).open(folder.join("messages")).unwrap();
@@ -35,18 +35,18 @@ impl Engine {
     }
 
     /// Its process.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         // It may have ended already.
         let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) -> Instant {
+    pub(crate) fn kill(mut self) -> Instant {
         self.child.kill().unwrap();
         let at = Instant::now();
         self.child.wait().unwrap();
@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// Waits for its end; `None` when it goes on for longer than `patience`.
-    pub fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
         let mut status = None;
         super::wait_for(patience, || {
             status = self.child.try_wait().unwrap();
@@ -64,13 +64,13 @@ impl Engine {
     }
 
     /// SIGTERM; the exit code, and how long it took.
-    pub fn stop(self, patience: Duration) -> (Option<i32>, Duration) {
+    pub(crate) fn stop(self, patience: Duration) -> (Option<i32>, Duration) {
         self.signal(Signal::TERM);
         self.stop_signalled(patience)
     }
 
     /// The same, when it was told to end just now.
-    pub fn stop_signalled(mut self, patience: Duration) -> (Option<i32>, Duration) {
+    pub(crate) fn stop_signalled(mut self, patience: Duration) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         let status = self.ended(patience);
         assert!(status.is_some(), "it goes on for {patience:?} after SIGTERM\n{}", self.messages());
@@ -78,18 +78,18 @@ impl Engine {
     }
 
     /// What it said so far.
-    pub fn messages(&self) -> String {
+    pub(crate) fn messages(&self) -> String {
         messages(&self.folder)
     }
 
     /// Waits until it says something that holds `text`.
-    pub fn says(&self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         let said = super::wait_for(Duration::from_secs(20), || self.messages().contains(text));
         assert!(said, "`{text}` was not said:\n{}", self.messages());
     }
 
     /// Most memory that it ever held, in kB.
-    pub fn memory_peak_kb(&self) -> u64 {
+    pub(crate) fn memory_peak_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -104,17 +104,17 @@ impl Drop for Engine {
 }
 
 /// What the engines that ran in a folder said.
-pub fn messages(folder: &Path) -> String {
+pub(crate) fn messages(folder: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(folder.join("messages")).unwrap_or_default()).into_owned()
 }
 
 /// A port that nobody listens on.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The sum of a metric over its labels, as the engine's HTTP server on `port` tells it; `None` while it does not.
-pub fn metric(port: u16, name: &str) -> Option<f64> {
+pub(crate) fn metric(port: u16, name: &str) -> Option<f64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream
@@ -130,7 +130,7 @@ pub fn metric(port: u16, name: &str) -> Option<f64> {
 }
 
 /// Waits until a metric is at least `least`.
-pub fn counts(port: u16, name: &str, least: f64) {
+pub(crate) fn counts(port: u16, name: &str, least: f64) {
     let mut last = None;
     let reached = super::wait_for(Duration::from_secs(20), || {
         last = metric(port, name);

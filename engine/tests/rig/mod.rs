@@ -3,14 +3,14 @@
 //! Owns: those tools. Never: asserts what a test is about, waits without a deadline.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub mod engine;
-pub mod lines;
-pub mod sink;
+pub(crate) mod engine;
+pub(crate) mod lines;
+pub(crate) mod sink;
 
 use std::time::{Duration, Instant};
 
 /// Waits until `done` holds; false when that takes longer than `patience`.
-pub fn wait_for(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_for(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + patience;
     loop {
         if done() {
@@ -24,11 +24,11 @@ pub fn wait_for(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Small random numbers from a seed.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The seed of `RIPSAW_SEED`, else one from the clock; printed, so that a run can be repeated.
-    pub fn roll() -> Dice {
+    pub(crate) fn roll() -> Dice {
         let clock =
             || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("RIPSAW_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(clock);
@@ -37,13 +37,13 @@ impl Dice {
     }
 
     /// From a seed.
-    pub fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         // Small seeds differ in few bits; zero would stay zero.
         Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -52,11 +52,11 @@ impl Dice {
 }
 
 /// A folder of its own, removed when dropped.
-pub struct Folder(std::path::PathBuf);
+pub(crate) struct Folder(std::path::PathBuf);
 
 impl Folder {
     /// An empty folder with a folder `logs` in it.
-    pub fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("ripsaw-test-{}-{n}", std::process::id()));
@@ -65,7 +65,7 @@ impl Folder {
     }
 
     /// Its path.
-    pub fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         &self.0
     }
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 /// One record that arrived.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// When its request was complete.
-    pub at: Instant,
+    pub(crate) at: Instant,
     /// Which run of the engine sent it, see [`Sink::set_life`].
-    pub life: usize,
+    pub(crate) life: usize,
     /// Its field `log`.
-    pub log: String,
+    pub(crate) log: String,
 }
 
 /// The server; it ends with the test program.
-pub struct Sink {
+pub(crate) struct Sink {
     state: Arc<State>,
     port: u16,
 }
@@ -36,7 +36,7 @@ struct State {
 
 impl Sink {
     /// Starts it.
-    pub fn start() -> Sink {
+    pub(crate) fn start() -> Sink {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State { status: AtomicU16::new(200), ..State::default() });
@@ -52,47 +52,47 @@ impl Sink {
     }
 
     /// Where it listens.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// What comes now was sent by this run of the engine.
-    pub fn set_life(&self, life: usize) {
+    pub(crate) fn set_life(&self, life: usize) {
         self.state.life.store(life, SeqCst);
     }
 
     /// The status of the answers; records count as arrived with 200 only.
-    pub fn answer(&self, status: u16) {
+    pub(crate) fn answer(&self, status: u16) {
         self.state.status.store(status, SeqCst);
     }
 
     /// How long an answer takes.
-    pub fn delay(&self, delay: Duration) {
+    pub(crate) fn delay(&self, delay: Duration) {
         self.state.delay_ms.store(delay.as_millis() as u64, SeqCst);
     }
 
     /// Takes requests, and answers none.
-    pub fn fall_silent(&self, silent: bool) {
+    pub(crate) fn fall_silent(&self, silent: bool) {
         self.state.silent.store(silent, SeqCst);
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.state.requests.load(SeqCst)
     }
 
     /// Records so far.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.state.arrivals.lock().unwrap().len()
     }
 
     /// Looks at what arrived.
-    pub fn with<T>(&self, look: impl FnOnce(&[Arrival]) -> T) -> T {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&[Arrival]) -> T) -> T {
         look(&self.state.arrivals.lock().unwrap())
     }
 
     /// All `log` fields so far.
-    pub fn logs(&self) -> Vec<String> {
+    pub(crate) fn logs(&self) -> Vec<String> {
         self.with(|arrivals| arrivals.iter().map(|a| a.log.clone()).collect())
     }
 }
@@ -135,7 +135,7 @@ impl State {
 
 /// The field `log` of each line of JSON; the tests write nothing into it that JSON escapes, except what they look for
 /// in its escaped form.
-pub fn logs(body: &[u8]) -> impl Iterator<Item = String> {
+pub(crate) fn logs(body: &[u8]) -> impl Iterator<Item = String> {
     body.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(|line| {
         let line = String::from_utf8_lossy(line);
         let field = line.split_once("\"log\":\"").map(|(_, rest)| rest);

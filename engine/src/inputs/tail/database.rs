@@ -67,6 +67,17 @@ pub(super) struct Database {
     connection: Connection,
 }
 
+/// When the `DB` at a path, or its journal, was written to last, in seconds and nanoseconds.
+pub(super) fn written(path: &Path) -> (i64, i64) {
+    use std::os::unix::fs::MetadataExt;
+    let files = ["", "-wal", "-journal"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::fs::metadata(name).map(|meta| (meta.mtime(), meta.mtime_nsec())).unwrap_or_default()
+    });
+    files.into_iter().max().unwrap_or_default()
+}
+
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS in_tail_files (\
   id      INTEGER PRIMARY KEY,\
   name    TEXT NOT NULL,\

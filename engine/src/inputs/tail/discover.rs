@@ -214,7 +214,7 @@ impl Tail {
         let (current, chain) = (slot.current, slot.chain);
         let Some((fd, stat)) = open_file(path).ok().filter(|(_, stat)| stat.st_size > 0) else { return };
         let (Some(chain), key) = (chain, (stat.st_dev, stat.st_ino)) else { return };
-        if self.by_inode.contains_key(&key) {
+        if self.by_inode.contains_key(&key) || self.is_being_copied(current, &fd, &stat) {
             return;
         }
         log!(
@@ -500,6 +500,9 @@ impl Tail {
                     );
                 }
                 at = checked.unwrap_or(0);
+                if self.first_scan && checked == Some(0) && size > 0 {
+                    self.untouched.push(row);
+                }
             }
             Some(row) => {
                 // The inode is used by another file now.
@@ -534,7 +537,8 @@ impl Tail {
         if file.at_eof {
             return;
         }
-        file.bulk = file.gzip.is_none() && size - file.read_at >= self.settings.block_bytes as u64;
+        file.bulk =
+            file.gzip.is_none() && !file.truncated && size - file.read_at >= self.settings.block_bytes as u64;
         self.queue(id);
         if let Some(file) = self.files.get_mut(id) {
             file.at_eof = false;
@@ -719,6 +723,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         earlier: None,
         row: 0,
         truncated: false,
+        copies_until: None,
         copy: None,
         copy_of: None,
         row_dirty: false,

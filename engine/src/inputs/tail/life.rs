@@ -39,10 +39,14 @@ impl Tail {
             drop(db.delete(file.row));
         }
         // A reused key must not stand for this file.
-        if let Some(original) =
-            file.copy_of.and_then(|o| self.files.get_mut(o)).filter(|o| o.copy == Some(id))
-        {
-            original.copy = None;
+        if file.copy_of.is_some() {
+            let made_of_it: Vec<Id> =
+                self.files.iter().filter(|(_, f)| f.copy == Some(id)).map(|(id, _)| id).collect();
+            for other in made_of_it {
+                if let Some(other) = self.files.get_mut(other) {
+                    other.copy = None;
+                }
+            }
         }
         let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
         for other in members {

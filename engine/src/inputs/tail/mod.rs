@@ -119,6 +119,10 @@ struct Tail {
     claimed: HashSet<i64>,
     /// Rows whose inode holds something else now.
     displaced: Vec<database::Row>,
+    /// Rows of which nothing was delivered: copies of the file may have been made while nobody looked.
+    untouched: Vec<database::Row>,
+    /// When the `DB` was written to last before this start.
+    database_written: (i64, i64),
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
@@ -350,11 +354,12 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
+        let database_written = settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
         let database = match settings.db.as_ref().map(Database::open).transpose() {
             Ok(database) => database,
             Err(error) => {
                 let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
-                engine.fail(format!("{}: could not open/create database {path}: {error}", settings.name));
+                engine.fail(format!("could not open/create database {path}: {error}"));
                 return None;
             }
         };
@@ -387,6 +392,8 @@ impl Tail {
             undelivered: HashSet::new(),
             claimed: HashSet::new(),
             displaced: Vec::new(),
+            untouched: Vec::new(),
+            database_written,
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,

@@ -159,6 +159,13 @@ impl Tail {
                     self.engine.release(charge);
                     return self.after_read(id, 0, false);
                 }
+                if file.copies_until.is_some() && self.copied_meanwhile(id) {
+                    self.engine.release(charge);
+                    return self.queue(id);
+                }
+                let Some(file) = self.files.get_mut(id) else { return };
+                let bytes = self.reader.staged(index, got);
+                let new = &bytes[overlap..];
                 file.last.push(new);
                 file.read_at += new.len() as u64;
                 let mut buffer = self.engine.buffer(file.partial.len() + new.len());

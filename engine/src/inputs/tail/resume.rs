@@ -66,10 +66,13 @@ impl Tail {
             Ok(rows) => rows,
             Err(error) => return self.database_failed(&error),
         };
-        let mut folders: HashMap<PathBuf, Vec<(PathBuf, u64)>> = HashMap::new();
+        let mut folders: HashMap<PathBuf, Vec<Listed>> = HashMap::new();
         self.claimed.extend(self.files.iter().map(|(_, file)| file.row));
         for row in std::mem::take(&mut self.displaced) {
             self.recover(&row, &mut folders);
+        }
+        for row in std::mem::take(&mut self.untouched) {
+            self.open_copies_of_untouched(&row);
         }
         let left = rows.iter().rev().filter(|row| !self.claimed.contains(&row.id) && self.owns(row));
         for row in left.cloned().collect::<Vec<_>>() {
@@ -101,7 +104,7 @@ impl Tail {
     }
 
     /// Finds the file of a row: by its inode, else a copy of it (plain or compressed) by the bytes before the offset.
-    fn recover(&mut self, row: &Row, folders: &mut HashMap<PathBuf, Vec<(PathBuf, u64)>>) -> bool {
+    fn recover(&mut self, row: &Row, folders: &mut HashMap<PathBuf, Vec<Listed>>) -> bool {
         let name = Path::new(&row.name);
         let real = name.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
         let mut looked: Vec<PathBuf> = name.parent().map(Path::to_owned).into_iter().chain(real).collect();
@@ -109,18 +112,23 @@ impl Tail {
         let base = base_name(row);
         for folder in looked {
             let entries = folders.entry(folder.clone()).or_insert_with(|| list(&folder)).clone();
-            let same = entries.iter().position(|(_, inode)| *inode == row.inode && row.id != 0);
+            let same = entries.iter().position(|e| e.inode == row.inode && row.id != 0);
             if let Some(at) = same
-                && self.open_rotated(&entries[at].0, row)
+                && self.open_rotated(&entries[at].path, row)
             {
-                self.open_missed_since(&entries[at + 1..], row, &base);
+                self.open_missed_since(&entries[at + 1..], name, &base);
                 return true;
             }
             // The newest copy first: an older one may end with the same bytes.
-            for (at, (path, _)) in entries.iter().enumerate().rev() {
-                let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base));
-                if named && row.marker.size > 0 && row.offset > 0 && self.open_rotated(path, row) {
-                    self.open_missed_since(&entries[at + 1..], row, &base);
+            if row.id == 0
+                && let Some(file) = self.successor_of(row).and_then(|id| self.files.get_mut(id))
+            {
+                file.copies_until = newest(&entries, &base);
+            }
+            for (at, entry) in entries.iter().enumerate().rev() {
+                let known = row.marker.size > 0 && row.offset > 0;
+                if known && entry.begins_with(&base) && self.open_rotated(&entry.path, row) {
+                    self.open_missed_since(&entries[at + 1..], name, &base);
                     return true;
                 }
             }
@@ -128,10 +136,19 @@ impl Tail {
         false
     }
 
+    /// Nothing of a file was known to be delivered: what was copied from it since is newer than the last word in the `DB`.
+    fn open_copies_of_untouched(&mut self, row: &Row) {
+        let Ok(real) = Path::new(&row.name).canonicalize() else { return };
+        let Some(folder) = real.parent() else { return };
+        let mut newer = list(folder);
+        newer.retain(|entry| entry.written >= self.database_written);
+        self.open_missed_since(&newer, Path::new(&row.name), &base_name(row));
+    }
+
     /// Files that came and were rotated away while nobody looked: newer than the rotated file that was found, named as
     /// its path with something behind, and in no row. (Compressed ones cannot be told from older ones.)
-    pub(super) fn open_missed_since(&mut self, newer: &[(PathBuf, u64)], row: &Row, base: &str) {
-        let Some(&slot) = self.by_path.get(Path::new(&row.name)) else { return };
+    pub(super) fn open_missed_since(&mut self, newer: &[Listed], name: &Path, base: &str) {
+        let Some(&slot) = self.by_path.get(name) else { return };
         let known: Vec<u64> = self
             .database
             .as_ref()
@@ -140,15 +157,9 @@ impl Tail {
             .iter()
             .map(|r| r.inode)
             .collect();
-        for (path, inode) in newer {
-            let rotated = path.file_name().is_some_and(|n| {
-                let name = n.to_string_lossy();
-                name.len() > base.len()
-                    && name.starts_with(base)
-                    && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
-            });
-            if rotated && !is_gzip(path) && !known.contains(inode) {
-                self.open_missed(path, slot);
+        for entry in newer {
+            if entry.is_rotated(base) && !is_gzip(&entry.path) && !known.contains(&entry.inode) {
+                self.open_missed(&entry.path, slot);
             }
         }
     }
@@ -265,15 +276,46 @@ pub(super) fn base_name(row: &Row) -> String {
     real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The files of a folder with their inodes, oldest first.
-pub(super) fn list(folder: &Path) -> Vec<(PathBuf, u64)> {
+/// A file of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    /// When it was written to last, in seconds and nanoseconds.
+    pub(super) written: (i64, i64),
+    pub(super) path: PathBuf,
+    pub(super) inode: u64,
+}
+
+impl Listed {
+    /// True when its name begins with the one of a log file.
+    pub(super) fn begins_with(&self, base: &str) -> bool {
+        self.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(base))
+    }
+
+    /// True when its name is that of a log file and something behind it.
+    pub(super) fn is_rotated(&self, base: &str) -> bool {
+        self.path.file_name().is_some_and(|n| {
+            let name = n.to_string_lossy();
+            name.len() > base.len()
+                && name.starts_with(base)
+                && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
+        })
+    }
+}
+
+/// When the newest rotated file of a log file was written to.
+pub(super) fn newest(entries: &[Listed], base: &str) -> Option<(i64, i64)> {
+    let rotated = entries.iter().filter(|e| e.is_rotated(base));
+    Some(rotated.map(|e| e.written).max().unwrap_or_default())
+}
+
+/// The files of a folder, oldest first.
+pub(super) fn list(folder: &Path) -> Vec<Listed> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries
-        .filter_map(|e| e.ok())
-        .filter_map(|e| Some((e.path(), e.metadata().ok()?)))
-        .filter(|(_, meta)| meta.is_file())
-        .map(|(path, meta)| ((meta.mtime(), meta.mtime_nsec()), path, meta.ino()))
-        .collect();
+    let listed = |entry: std::fs::DirEntry| {
+        let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some(Listed { written: (meta.mtime(), meta.mtime_nsec()), path: entry.path(), inode: meta.ino() })
+    };
+    let mut files: Vec<Listed> = entries.filter_map(|e| listed(e.ok()?)).collect();
     files.sort_unstable();
-    files.into_iter().map(|(_, path, inode)| (path, inode)).collect()
+    files
 }

@@ -60,7 +60,7 @@ impl Tail {
         }
         let (newer, copy_of) = (file.chain, file.copy_of);
         self.mark_dirty(id);
-        if let Some(original) = copy_of.filter(|o| self.files.get(*o).is_some_and(|o| o.copy == Some(id))) {
+        if let Some(original) = copy_of.filter(|o| self.files.get(*o).is_some_and(|o| o.truncated)) {
             self.mark_dirty(original);
         }
         if let Some(left) = left {
@@ -158,9 +158,10 @@ impl Tail {
 /// What the row of a file is to say; `None` to leave it as it is. A truncated file's row speaks of its old content
 /// until something of the new one is delivered, so that a restart finds the copy.
 fn stored(files: &Slab<File>, id: Id) -> Option<(u64, Marker)> {
-    let file = files.get(id)?;
-    if file.truncated && file.delivered == 0 {
-        return files.get(file.copy?).and_then(offset_and_marker);
+    let mut file = files.get(id)?;
+    let is_copy = file.copy_of.is_some();
+    while !is_copy && file.truncated && file.delivered == 0 {
+        file = files.get(file.copy?)?;
     }
     offset_and_marker(file)
 }

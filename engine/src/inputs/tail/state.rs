@@ -152,6 +152,9 @@ pub(super) struct File {
     pub(super) row: i64,
     /// It was truncated, and nothing of its new content is delivered: its row speaks of the old content.
     pub(super) truncated: bool,
+    /// When the newest copy of the old content was written that was looked at, in seconds and nanoseconds; `None` where
+    /// no further copy is to be expected.
+    pub(super) copies_until: Option<(i64, i64)>,
     /// Where its old content is read to its end.
     pub(super) copy: Option<Id>,
     /// The truncated file that this one is a copy of.

@@ -163,7 +163,9 @@ impl Engine for Double {
     fn blocked(&self, _: &Source) -> bool {
         false
     }
-    fn take(&self, _: usize) {}
+    fn take(&self, bytes: usize) {
+        self.admitted.fetch_add(bytes, SeqCst);
+    }
 
     fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()

@@ -8,10 +8,11 @@ use super::Tail;
 use super::database::{Marker, Row};
 use super::discover::{last_bytes, new_file, open_file};
 use super::gzip::is_gzip;
-use super::resume::{base_name, list};
+use super::resume::{Listed, base_name, list, newest};
 use super::state::{File, Id};
 use crate::job::Position;
 use crate::log;
+use rustix::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -71,16 +72,39 @@ impl Tail {
         };
         let real = Path::new(&*path).canonicalize().ok()?;
         let (entries, base) = (list(real.parent()?), base_name(&row));
-        let (at, copy) = entries.iter().enumerate().rev().find_map(|(at, (path, inode))| {
-            let named = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&base));
-            (named && *inode != row.inode && !is_gzip(path)).then_some(())?;
-            self.fitting_copy(path, file, marker).map(|copy| (at, copy))
-        })?;
+        let found = entries.iter().enumerate().rev().find_map(|(at, entry)| {
+            let fits = entry.begins_with(&base) && entry.inode != row.inode && !is_gzip(&entry.path);
+            fits.then(|| self.fitting_copy(&entry.path, file, marker).map(|copy| (at, copy)))?
+        });
+        if let Some(file) = self.files.get_mut(id) {
+            file.copies_until = newest(&entries, &base);
+        }
+        let (at, copy) = found?;
         let id_of_copy = self.take_over(id, copy)?;
         // Further copies were made since, and nobody looked.
-        self.open_missed_since(&entries[at + 1..], &row, &base);
+        self.open_missed_since(&entries[at + 1..], Path::new(&*path), &base);
         self.store_new_rows();
         Some(id_of_copy)
+    }
+
+    /// The new content of a truncated file is about to be read: copies that were made of it since the truncation was
+    /// seen come before it. True when there are some; then what was read is to be read again, after them.
+    pub(super) fn copied_meanwhile(&mut self, id: Id) -> bool {
+        let Some(file) = self.files.get_mut(id).filter(|f| f.read_at == 0) else {
+            return false;
+        };
+        let (Some(until), chain) = (file.copies_until.take(), file.chain) else { return false };
+        let Some(path) = self.chains.get(chain).map(|c| c.path.clone()) else { return false };
+        let Ok(real) = Path::new(&*path).canonicalize() else { return false };
+        let (Some(folder), Some(base)) = (real.parent(), real.file_name()) else { return false };
+        let newer: Vec<Listed> = list(folder).into_iter().filter(|e| e.written > until).collect();
+        if newer.is_empty() {
+            return false;
+        }
+        let before = self.files.get(id).and_then(|f| f.after);
+        self.open_missed_since(&newer, Path::new(&*path), &base.to_string_lossy());
+        self.store_new_rows();
+        self.files.get(id).is_some_and(|f| f.after != before)
     }
 
     /// The file at `path`, when it holds the bytes before the position that `original` was read to.
@@ -118,4 +142,34 @@ impl Tail {
         self.queue(id_of_copy);
         Some(id_of_copy)
     }
+
+    /// True for a copy of what `current` holds still: the truncation is to come, and `current` is read itself.
+    pub(super) fn is_being_copied(
+        &mut self,
+        current: Option<Id>,
+        copy: &OwnedFd,
+        stat: &rustix::fs::Stat,
+    ) -> bool {
+        let Some(file) = current.and_then(|id| self.files.get_mut(id)) else { return false };
+        if rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size) < stat.st_size
+            || !head(&file.fd).starts_with(&head(copy))
+        {
+            return false;
+        }
+        // When the truncation comes before the first read, the copy is looked at again.
+        let before = (stat.st_mtime as i64, stat.st_mtime_nsec as i64 - 1);
+        if file.read_at == 0 {
+            file.copies_until = Some(file.copies_until.map_or(before, |until| until.min(before)));
+            file.bulk = false;
+        }
+        true
+    }
+}
+
+/// The first bytes of a file.
+fn head(fd: &OwnedFd) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    let got = rustix::io::pread(fd, bytes.as_mut_slice(), 0).unwrap_or(0);
+    bytes.truncate(got);
+    bytes
 }
