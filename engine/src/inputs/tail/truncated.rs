@@ -157,7 +157,7 @@ impl Tail {
             return false;
         }
         // When the truncation comes before the first read, the copy is looked at again.
-        let before = (stat.st_mtime as i64, stat.st_mtime_nsec as i64 - 1);
+        let before = (stat.st_mtime, stat.st_mtime_nsec as i64 - 1);
         if file.read_at == 0 {
             file.copies_until = Some(file.copies_until.map_or(before, |until| until.min(before)));
             file.bulk = false;
