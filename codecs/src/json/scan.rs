@@ -229,6 +229,7 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
     }
 
     /// The rest of a string from its first byte that is special.
+    #[inline(always)]
     fn odd_span(&self, mut at: usize) -> Result<Span, Invalid> {
         let mut span = Span { end: 0, plain: false, escaped: false, foreign: false };
         loop {
@@ -290,6 +291,7 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
     }
 
     /// A map or array as a value: raw, minified, or opened.
+    #[inline(always)]
     fn nested(&mut self, at: usize, depth: usize) -> Result<(Value<'a>, usize), Invalid> {
         let nested = self.validate(at, depth)?;
         let raw = &self.text[at..nested.end];
@@ -302,6 +304,7 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
     }
 
     /// Walks a map or array with all that is in it.
+    #[inline(always)]
     fn validate(&mut self, start: usize, depth: usize) -> Result<Nested, Invalid> {
         let mut walk = Walk { frames: [0; DEPTH_MAX], maps: 0, depth: 0, room: DEPTH_MAX - depth };
         let mut found = Nested { end: 0, spaced: false, foreign: false };
@@ -358,6 +361,7 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
     }
 
     /// A key inside a nested map and its colon, compared with those before it in the same map.
+    #[inline(always)]
     fn nested_key(&mut self, at: usize, walk: &Walk, found: &mut Nested) -> Result<usize, Invalid> {
         if self.text.get(at) != Some(&b'"') {
             return Err(Invalid { at });

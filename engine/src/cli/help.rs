@@ -63,7 +63,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("-S, --sosreport", "no effect: there is no support report"),
     ("-Y, --enable-hot-reload", "enable for hot reloading"),
     ("    --enable-fips", "require FIPS mode at startup (refused)"),
-    ("-W, --disable-thread-safety-on-hot-reload", "no effect: a reload is always safe"),
+    ("-W, --disable-thread-safety-on-hot-reload", "no effect: the configuration is read once, at the start"),
     ("-V, --version", "show version number"),
     ("-h, --help", "print this help"),
 ];

@@ -104,7 +104,8 @@ fn help_names_every_flag() {
     let lists: [(&str, &[(&str, &str)]); 2] =
         [("Inputs", &[("tail", "Tail files\nmore")]), ("Outputs", &[("null", "Throws away events")])];
     let text = general("ripsaw", &lists);
-    for row in FLAGS {
+    // Fluent Bit keeps its JSON help out of the list, and scripts compare the list.
+    for row in FLAGS.iter().filter(|row| row.long[0] != "help-json") {
         assert!(text.contains(&format!("--{}", row.long[0])), "{}", row.long[0]);
         assert!(row.short.is_none_or(|short| text.contains(&format!("  -{short}"))), "{}", row.long[0]);
     }

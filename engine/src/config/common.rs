@@ -14,17 +14,17 @@ codecs::options! {
         /// Name of this instance in metrics and messages; without it, the plugin's name and a number (tail.0).
         alias "alias": Opt<Text>,
         /// Log level for this input; without it, that of the service.
-        log_level "log_level": Opt<LogLevel>,
+        log_level "log_level": Opt<LogLevel> => NoEffect("one level holds for the whole program"),
         /// Suppress repeated similar messages within this time.
         log_suppress_interval "log_suppress_interval": One<Seconds> = "0" => NoEffect("a message is never suppressed"),
         /// If set to false, the data of this input reaches no output.
-        routable "routable": One<Bool> = "true",
+        routable "routable": One<Bool> = "true" => NoEffect("every record goes where its tag leads; leave the input out instead"),
         /// Bytes of this input that may wait in memory before it pauses; 0 leaves it to the process budget.
         mem_buf_limit "mem_buf_limit": One<Size> = "0",
         /// Where the chunks of this input wait: filesystem, memory or memrb.
-        storage_type "storage.type": Opt<StorageType>,
+        storage_type "storage.type": Opt<StorageType> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Pause this input when its chunks reach storage.max_chunks_up.
-        pause_on_chunks_overlimit "storage.pause_on_chunks_overlimit": One<Bool> = "false",
+        pause_on_chunks_overlimit "storage.pause_on_chunks_overlimit": One<Bool> = "false" => NoEffect("an input pauses by bytes; see `Mem_Buf_Limit`"),
         /// Run this input in a thread of its own.
         threaded "threaded": One<Bool> = "false" => NoEffect("inputs never share a thread with filters or outputs"),
         /// Slots of the ring between a threaded input and the engine.
@@ -58,7 +58,7 @@ codecs::options! {
         /// Name of this instance in metrics and messages; without it, the plugin's name and a number (grep.0).
         alias "alias": Opt<Text>,
         /// Log level for this filter; without it, that of the service.
-        log_level "log_level": Opt<LogLevel>,
+        log_level "log_level": Opt<LogLevel> => NoEffect("one level holds for the whole program"),
         /// Suppress repeated similar messages within this time.
         log_suppress_interval "log_suppress_interval": One<Seconds> = "0" => NoEffect("a message is never suppressed"),
     }
@@ -76,7 +76,7 @@ codecs::options! {
         /// Name of this instance in metrics and messages; without it, the plugin's name and a number (s3.0).
         alias "alias": Opt<Text>,
         /// Log level for this output; without it, that of the service.
-        log_level "log_level": Opt<LogLevel>,
+        log_level "log_level": Opt<LogLevel> => NoEffect("one level holds for the whole program"),
         /// Suppress repeated similar messages within this time.
         log_suppress_interval "log_suppress_interval": One<Seconds> = "0" => NoEffect("a message is never suppressed"),
         /// Retries of a delivery that can be retried: a number, `no_limits` or `no_retries`; without it, until accepted.
@@ -86,12 +86,6 @@ codecs::options! {
         /// Deliveries of this output that run at the same time; 0 leaves it to the engine.
         workers "workers": Opt<Int>,
         /// Bytes on disk that wait for this output at most; without it, no limit.
-        total_limit_size "storage.total_limit_size": One<Limit> = "off",
-        /// Windows certificate store.
-        windows_store "tls.windows.certstore_name": Opt<Text> => NoEffect("this is not Windows"),
-        /// Use the enterprise certificate store of Windows.
-        windows_enterprise "tls.windows.use_enterprise_store": Opt<Text> => NoEffect("this is not Windows"),
-        /// Certificates of the Windows store to trust.
-        windows_thumbprints "tls.windows.client_thumbprints": Opt<Text> => NoEffect("this is not Windows"),
+        total_limit_size "storage.total_limit_size": One<Limit> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
     }
 }

@@ -195,7 +195,10 @@ impl Sorted {
             "output" => self.outputs.push(section),
             "parser" => self.parsers.push(section),
             "multiline_parser" => self.multiline_parsers.push(section),
-            "upstream" if !self.classic => self.upstreams.push(section),
+            "upstream" if !self.classic => {
+                diagnostics.warning(&section.span, "an upstream has no effect: no output here takes one");
+                self.upstreams.push(section);
+            }
             "plugins" => refuse_libraries(&section, diagnostics),
             "custom" => {
                 let name = section.get("name").map_or("", |e| e.value.as_str());
@@ -212,15 +215,18 @@ impl Sorted {
     }
 }
 
-/// What every plugin section must fulfil, whatever the plugin: a name, and no maps but processors.
+/// What every plugin section must fulfil, whatever the plugin: a name, and no maps.
 fn check_plugin(section: &Section, diagnostics: &mut Diagnostics) {
     if section.get("name").is_none() {
         diagnostics
             .error(&section.span, format!("section `{}` is missing the `name` property", section.name));
     }
     for child in &section.children {
-        let known = child.name.starts_with("processor.") && section.name != "filter";
-        if !known {
+        if child.name.starts_with("processor.") && section.name != "filter" {
+            diagnostics
+                .error(&child.span, format!("{}: `processors` are not supported yet", section.name))
+                .help("a filter can do the same where there is one of that kind");
+        } else {
             let message = format!("{}: `{}` cannot be a map of keys and values", section.name, child.name);
             diagnostics.error(&child.span, message);
         }

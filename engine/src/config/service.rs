@@ -30,7 +30,7 @@ codecs::options! {
         /// Seconds for deliveries to finish when the process is told to stop; -1 waits for ever.
         grace "grace": One<Int> = "5",
         /// Run in the background.
-        daemon "daemon": One<Bool> = "off",
+        daemon "daemon": One<Bool> = "off" => NoEffect("the program stays in the foreground; a service manager can run it in the background"),
         /// Write the log to this file instead of standard error.
         log_file "log_file": Opt<Text>,
         /// How much is told: off, error, warn, info, debug or trace. FLB_LOG_LEVEL of the environment wins.
@@ -66,49 +66,49 @@ codecs::options! {
         /// Try IPv6 addresses first.
         dns_prefer_ipv6 "dns.prefer_ipv6": One<Bool> = "off" => NoEffect("both families are tried, as the system orders them"),
         /// Folder for chunks on disk.
-        storage_path "storage.path": Opt<Text>,
+        storage_path "storage.path": Opt<Text> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// How chunks reach the disk: normal, or full (synced at each write).
-        storage_sync "storage.sync": One<StorageSync> = "normal",
+        storage_sync "storage.sync": One<StorageSync> = "normal" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Count chunks and bytes of the storage on the HTTP server.
         storage_metrics "storage.metrics": One<Bool> = "on",
         /// Check sums of stored chunks.
-        storage_checksum "storage.checksum": One<Bool> = "off" => NoEffect("every stored chunk has a check sum"),
+        storage_checksum "storage.checksum": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Bytes of recovered chunks in memory at a time.
-        backlog_mem_limit "storage.backlog.mem_limit": One<Size> = "5M",
+        backlog_mem_limit "storage.backlog.mem_limit": One<Size> = "5M" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Deliver recovered chunks while stopping, too.
-        backlog_flush_on_shutdown "storage.backlog.flush_on_shutdown": One<Bool> = "off",
+        backlog_flush_on_shutdown "storage.backlog.flush_on_shutdown": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Chunks in memory at most.
-        max_chunks_up "storage.max_chunks_up": One<Int> = "128",
+        max_chunks_up "storage.max_chunks_up": One<Int> = "128" => NoEffect("memory is limited in bytes, not in chunks; see `memory_limit`"),
         /// Delete stored chunks that cannot be read.
-        delete_irrecoverable "storage.delete_irrecoverable_chunks": One<Bool> = "off",
+        delete_irrecoverable "storage.delete_irrecoverable_chunks": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Give back what stored chunks do not use of their files.
-        trim_files "storage.trim_files": One<Bool> = "off" => NoEffect("stored chunks are written at their size"),
+        trim_files "storage.trim_files": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Where the chunks of inputs wait that do not say: memory, filesystem or memrb.
-        storage_type "storage.type": Opt<StorageType>,
+        storage_type "storage.type": Opt<StorageType> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Inputs without a storage.type take that of the service.
-        storage_inherit "storage.inherit": One<Bool> = "off",
+        storage_inherit "storage.inherit": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
         /// Keep what an output refused for good.
-        keep_rejected "storage.keep.rejected": One<Bool> = "off",
+        keep_rejected "storage.keep.rejected": One<Bool> = "off" => NoEffect("what is refused is counted and told, but not kept yet"),
         /// Folder below storage.path for what was refused.
-        rejected_path "storage.rejected.path": Opt<Text>,
+        rejected_path "storage.rejected.path": Opt<Text> => NoEffect("what is refused is counted and told, but not kept yet"),
         /// Bytes of what was refused at most.
-        rejected_limit "storage.rejected.limit": One<Limit> = "off",
+        rejected_limit "storage.rejected.limit": One<Limit> = "off" => NoEffect("what is refused is counted and told, but not kept yet"),
         /// Longest wait between two retries, in seconds.
         scheduler_cap "scheduler.cap": One<Int> = "2000",
         /// Shortest wait before a retry, in seconds.
         scheduler_base "scheduler.base": One<Int> = "5",
         /// Write NaN as null in JSON.
-        nan_to_null "json.convert_nan_to_null": One<Bool> = "off",
+        nan_to_null "json.convert_nan_to_null": One<Bool> = "off" => NoEffect("what is not a finite number is written as text"),
         /// Write characters above ASCII as \u escapes in JSON.
         escape_unicode "json.escape_unicode": One<Bool> = "on",
         /// Bytes that a multi-line record may hold at most.
-        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB",
+        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB" => NoEffect("a multi-line record may hold 2 MiB, whatever is set"),
         /// Read the configuration again on SIGHUP or POST /api/v2/reload.
-        hot_reload "hot_reload": One<Bool> = "off",
+        hot_reload "hot_reload": One<Bool> = "off" => NoEffect("the configuration is read once, at the start; restart the program"),
         /// Wait for threads while reloading.
-        hot_reload_safety "hot_reload.ensure_thread_safety": One<Bool> = "on" => NoEffect("a reload is always safe"),
+        hot_reload_safety "hot_reload.ensure_thread_safety": One<Bool> = "on" => NoEffect("the configuration is read once, at the start; restart the program"),
         /// Seconds after which a reload that hangs ends the process; 0 never does.
-        hot_reload_timeout "hot_reload.timeout": One<Int> = "0",
+        hot_reload_timeout "hot_reload.timeout": One<Int> = "0" => NoEffect("the configuration is read once, at the start; restart the program"),
         /// Bytes of a coroutine's stack.
         coro_stack_size "coro_stack_size": One<Int> = "65536" => NoEffect("there are no coroutines"),
         /// Let single records be traced through the pipeline.
@@ -117,7 +117,7 @@ codecs::options! {
         fips_mode "security.fips_mode": One<Bool> = "off" => Refused("TLS is rustls, which has no FIPS mode here"),
         /// Open files at most on Windows.
         windows_maxstdio "windows.maxstdio": One<Int> = "512" => NoEffect("this is not Windows"),
-        /// Bytes that records, queues and buffers of the process may take; without it, half of the cgroup's limit.
+        /// Bytes that records, queues and buffers of the process may take; without it, a third of the cgroup's limit, 32 MiB at most.
         memory_limit "memory_limit": Opt<Size>,
     }
 }

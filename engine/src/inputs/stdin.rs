@@ -14,7 +14,7 @@ use codecs::json::{self, expand, parse_prefix};
 use codecs::lines::{Lines, whole_lines};
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Timestamp, Value};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct Stdin;
 const BUFFER_BYTES_MIN: u64 = 16_000;
 /// Bytes to read at once, at least.
 const BLOCK_BYTES_MIN: usize = 64 * 1024;
+/// Time between the end of the input and that of the program, below a second.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(990);
 /// A JSON value, or a line, that is longer than this is dropped and counted.
 const VALUE_BYTES_MAX: usize = 16 << 20;
 
@@ -189,6 +191,7 @@ impl Reading {
             );
             if got == 0 {
                 log!(Warn, self.component, "end of file (stdin closed by remote end)");
+                linger(engine);
                 engine.finished();
                 return;
             }
@@ -196,10 +199,24 @@ impl Reading {
     }
 }
 
+/// Stays for as long after the end as Fluent Bit does: a script that signals the program then still finds it.
+fn linger(engine: &InputContext) {
+    let end = std::time::Instant::now() + LINGER;
+    while !engine.stopping() {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(left.subsec_nanos()) };
+        let wake = engine.wake_fd();
+        if left.is_zero() || poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&timeout)) == Ok(0) {
+            return;
+        }
+        let _ = rustix::io::read(wake, &mut [0; 8]);
+    }
+}
+
 /// Makes the charge that of the buffer's capacity.
 pub(super) fn settle(engine: &InputContext, charge: usize, capacity: usize) {
     if capacity > charge {
-        engine.admit(capacity - charge);
+        engine.take(capacity - charge);
     } else {
         engine.release(charge - capacity);
     }

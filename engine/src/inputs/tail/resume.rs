@@ -6,11 +6,13 @@
 use super::Tail;
 use super::database::{Marker, Row};
 use super::discover::{last_bytes, new_file};
+use super::glob;
 use super::gzip::{Gzip, is_gzip};
 use super::state::{FIRST_NUMBER, File, Id, LastBytes};
 use crate::log;
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -72,9 +74,8 @@ impl Tail {
         for row in std::mem::take(&mut self.untouched) {
             self.open_copies_of_untouched(&row);
         }
-        for row in
-            rows.iter().rev().filter(|row| !self.claimed.contains(&row.id)).cloned().collect::<Vec<_>>()
-        {
+        let left = rows.iter().rev().filter(|row| !self.claimed.contains(&row.id) && self.owns(row));
+        for row in left.cloned().collect::<Vec<_>>() {
             // A copy that was found meanwhile may have taken it.
             if !self.claimed.contains(&row.id)
                 && !self.recover(&row, &mut folders)
@@ -90,6 +91,16 @@ impl Tail {
                 drop(db.delete(row.id));
             }
         }
+    }
+
+    /// False for what another input remembers in the same `DB`: no pattern of this one names it, and it was not rotated
+    /// away from one of its paths.
+    fn owns(&self, row: &Row) -> bool {
+        let path = Path::new(&row.name);
+        let text = path.as_os_str().as_bytes();
+        let named = self.settings.patterns.iter().any(|pattern| pattern.matches(path));
+        let excluded = || self.settings.exclude.iter().any(|pattern| glob::matches(pattern, text, false));
+        named && !excluded() || self.successor_of(row).is_some()
     }
 
     /// Finds the file of a row: by its inode, else a copy of it (plain or compressed) by the bytes before the offset.

@@ -163,7 +163,9 @@ impl Engine for Double {
     fn blocked(&self, _: &Source) -> bool {
         false
     }
-    fn take(&self, _: usize) {}
+    fn take(&self, bytes: usize) {
+        self.admitted.fetch_add(bytes, SeqCst);
+    }
 
     fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
@@ -646,4 +648,20 @@ fn files_that_were_rotated_before_they_were_seen_are_read() {
     generations(6, 8);
     let tail = start(&dir, "a.log", &options);
     tail.expect(&["6\n", "7\n", "8\n"]);
+}
+
+#[test]
+fn two_inputs_may_share_a_db() {
+    let dir = ScratchDir::new();
+    let db_path = dir.join("tail.db").display().to_string();
+    let options = [("DB", db_path.as_str())];
+    append(&dir.join("a.log"), "a\n");
+    append(&dir.join("b.log"), "b\n");
+    start(&dir, "a.log", &options).expect(&["a\n"]);
+    append(&dir.join("a.log"), "more\n");
+    // What the other input remembers is no predecessor of this one's files, and its row stays.
+    start(&dir, "b.log", &options).expect(&["b\n"]);
+    start(&dir, "a.log", &options).expect(&["more\n"]);
+    let offsets: Vec<u64> = db(&dir).rows().expect("rows").iter().map(|row| row.offset).collect();
+    assert_eq!(offsets, [7, 2]);
 }
