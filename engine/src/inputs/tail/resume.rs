@@ -5,7 +5,7 @@
 
 use super::Tail;
 use super::database::{Marker, Row};
-use super::discover::{last_bytes, new_file};
+use super::discover::{last_bytes, new_file, open_file};
 use super::glob;
 use super::gzip::{Gzip, is_gzip};
 use super::state::{FIRST_NUMBER, File, Id, LastBytes};
@@ -149,16 +149,9 @@ impl Tail {
     /// its path with something behind, and in no row. (Compressed ones cannot be told from older ones.)
     pub(super) fn open_missed_since(&mut self, newer: &[Listed], name: &Path, base: &str) {
         let Some(&slot) = self.by_path.get(name) else { return };
-        let known: Vec<u64> = self
-            .database
-            .as_ref()
-            .and_then(|db| db.rows().ok())
-            .unwrap_or_default()
-            .iter()
-            .map(|r| r.inode)
-            .collect();
+        let rows = self.database.as_ref().and_then(|db| db.rows().ok()).unwrap_or_default();
         for entry in newer {
-            if entry.is_rotated(base) && !is_gzip(&entry.path) && !known.contains(&entry.inode) {
+            if entry.is_rotated(base) && !is_gzip(&entry.path) && !is_of_a_row(entry, &rows) {
                 self.open_missed(&entry.path, slot);
             }
         }
@@ -300,6 +293,17 @@ impl Listed {
                 && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
         })
     }
+}
+
+/// True when a row speaks of this file, and not of one that had its inode before.
+fn is_of_a_row(entry: &Listed, rows: &[Row]) -> bool {
+    let mut rows = rows.iter().filter(|row| row.inode == entry.inode).peekable();
+    if rows.peek().is_none() {
+        return false;
+    }
+    let Ok((fd, stat)) = open_file(&entry.path) else { return false };
+    let file = new_file(fd, (stat.st_dev, stat.st_ino), 0);
+    rows.any(|row| check(&file, row, stat.st_size as u64).is_some())
 }
 
 /// When the newest rotated file of a log file was written to.
