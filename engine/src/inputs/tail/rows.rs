@@ -171,6 +171,9 @@ fn stored(files: &Slab<File>, id: Id) -> Option<(u64, Marker)> {
 /// and no marker.
 fn offset_and_marker(file: &File) -> Option<(u64, Marker)> {
     if file.gzip.is_none() {
+        if file.delivered == file.read_at {
+            return Some((file.delivered, file.last.marker()));
+        }
         let before = last_bytes(file, file.delivered);
         // In this order: when the end still fits, `before` is of the content that was read, too.
         let unchanged = last_bytes(file, file.read_at).get() == file.last.get();
