@@ -169,18 +169,19 @@ mod tests {
     #[test]
     fn a_configuration_holds_all_of_its_scenario() {
         let many = SCENARIOS.iter().find(|s| s.files > 1).expect("one of several files");
-        let text = many.configuration("/data", "/work", 2020);
+        let text = many.configuration("/data", "/scratch", 2020);
         for part in [
             "HTTP_Port     2020",
             "Path               /data/*.log",
-            "DB /work/tail.db",
+            "DB /scratch/tail.db",
             "record_modifier",
             "File   out.txt",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(
-            !text.contains("Exit_On_Eof") && BASE.configuration("/data", "/work", 1).contains("Exit_On_Eof")
+            !text.contains("Exit_On_Eof")
+                && BASE.configuration("/data", "/scratch", 1).contains("Exit_On_Eof")
         );
     }
 }
