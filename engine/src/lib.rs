@@ -1,6 +1,7 @@
 //! Everything that schedules, reads or listens; the binary is a thin caller of this.
 
 pub mod app;
+pub mod breaker;
 pub mod budget;
 pub mod cli;
 pub mod config;

@@ -90,6 +90,10 @@ pub struct OutputMetrics {
     pub queued_records: AtomicU64,
     /// Chunks under way now (gauge).
     pub busy_chunks: AtomicU64,
+    /// 1 while the destination keeps failing and is only probed (gauge).
+    pub circuit_open: AtomicU64,
+    /// How often that began.
+    pub circuit_opened: AtomicU64,
     /// Seconds since the epoch of the last delivery.
     pub last_delivery: AtomicU64,
     /// From a record's way into the queue to its delivery.

@@ -4,10 +4,11 @@
 //! Invariants: what is queued holds a charge; segments leave a lane in the order they came; every segment is
 //! acknowledged, or given up and told.
 
+use crate::breaker::{Breaker, FAILURES_MAX, Failed, Turn};
 use crate::budget::{Budget, Pool};
 use crate::log;
 use crate::metrics::OutputMetrics;
-use crate::retry::{Backoff, RetryLimit};
+use crate::retry::RetryLimit;
 use crate::shards::Ack;
 use outputs::segment::{Chunk, Segment};
 use outputs::{Output, Verdict};
@@ -131,8 +132,8 @@ pub struct Delivery {
     pub flush: Duration,
     /// `Retry_Limit`.
     pub retry_limit: RetryLimit,
-    /// `scheduler.base` and `scheduler.cap`.
-    pub backoff: Backoff,
+    /// Who may attempt now, by `scheduler.base` and `scheduler.cap`.
+    pub breaker: Breaker,
     /// Memory is short: deliver without waiting for `Flush`.
     pub pressure: Arc<Pressure>,
     /// Shared error counters of `/api/v1/health`.
@@ -211,7 +212,15 @@ impl Delivery {
     /// Attempts until a verdict ends it.
     async fn deliver(&self, mut way: UnderWay) {
         loop {
+            let turn = self.turn().await;
+            let open = way.open_records();
             let verdict = self.output.deliver(&mut way.chunk).await;
+            // A final answer, or one about a part of the chunk, is a sign of life too.
+            let lives = matches!(verdict, Verdict::Delivered { .. } | Verdict::Drop { .. });
+            if (lives || way.open_records() < open) && self.breaker.succeeded() {
+                self.metrics.circuit_open.store(0, Relaxed);
+                log!(Info, self.component, "the destination answers again: all deliveries go on");
+            }
             match verdict {
                 Verdict::Delivered { dropped } => return self.delivered(way, dropped as u64),
                 Verdict::Drop { reason } => {
@@ -222,41 +231,96 @@ impl Delivery {
                 }
                 Verdict::Retry { after, reason } => {
                     if self.retry_limit.reached(way.chunk.attempt) {
-                        log!(
-                            Error,
-                            self.component,
-                            "gave up {} records after {} attempts: {reason}",
-                            way.open_records(),
-                            way.chunk.attempt + 1
-                        );
-                        self.metrics.retries_failed.fetch_add(1, Relaxed);
-                        self.health.retry_failed();
-                        return self.dropped(way, "retries_exhausted");
+                        return self.give_up(turn, way, after, &reason);
                     }
-                    self.pause(&mut way, after, &reason, "will try again").await;
+                    self.pause(turn, &mut way, after, &reason, "will try again").await;
                 }
-                Verdict::Hold { reason } => self.pause(&mut way, None, &reason, "holding; will probe").await,
+                Verdict::Hold { reason } => {
+                    self.pause(turn, &mut way, None, &reason, "holding; will probe").await;
+                }
             }
         }
     }
 
+    /// Waits for the right to an attempt. Who asks for one attempt a chunk (`no_retries`) gets it at once.
+    async fn turn(&self) -> Turn<'_> {
+        match self.retry_limit {
+            RetryLimit::Retries(0) => Turn::default(),
+            _ => self.breaker.turn().await,
+        }
+    }
+
+    /// Its retries are used up.
+    fn give_up(&self, turn: Turn<'_>, way: UnderWay, after: Option<Duration>, reason: &str) {
+        let attempts = way.chunk.attempt + 1;
+        log!(
+            Error,
+            self.component,
+            "gave up {} records after {attempts} attempts: {reason}",
+            way.open_records()
+        );
+        if self.retry_limit != RetryLimit::Retries(0) {
+            self.failed(turn, way.chunk.attempt, after, reason, None);
+        }
+        self.metrics.retries_failed.fetch_add(1, Relaxed);
+        self.health.retry_failed();
+        self.dropped(way, "retries_exhausted");
+    }
+
     /// Waits before the next attempt.
-    async fn pause(&self, way: &mut UnderWay, after: Option<Duration>, reason: &str, what: &str) {
+    async fn pause(
+        &self,
+        turn: Turn<'_>,
+        way: &mut UnderWay,
+        after: Option<Duration>,
+        reason: &str,
+        what: &str,
+    ) {
         self.metrics.retries.fetch_add(1, Relaxed);
         self.metrics.retried_records.fetch_add(way.open_records(), Relaxed);
-        let wait = self.backoff.wait(way.chunk.attempt).max(after.unwrap_or_default());
-        // The same trouble over and over is told at rising distances: 1st, 2nd, 4th, 8th … attempt.
-        if (way.chunk.attempt + 1).is_power_of_two() {
-            log!(
-                Warn,
-                self.component,
-                "{reason}; {what} in {:.1} s (attempt {})",
-                wait.as_secs_f64(),
-                way.chunk.attempt + 1
-            );
-        }
+        let wait = self.failed(turn, way.chunk.attempt, after, reason, Some(what));
         way.chunk.attempt = way.chunk.attempt.saturating_add(1);
-        tokio::time::sleep(wait).await;
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Counts and tells a failed attempt; gives the wait of this chunk, where the breaker does not make it wait. `what`
+    /// comes of the chunk.
+    fn failed(
+        &self,
+        turn: Turn<'_>,
+        attempt: u32,
+        after: Option<Duration>,
+        reason: &str,
+        what: Option<&str>,
+    ) -> Option<Duration> {
+        // The same trouble over and over is told at rising distances: 1st, 2nd, 4th, 8th … attempt.
+        let tell = |attempt: u32, wait: Duration| {
+            if let Some(what) = what.filter(|_| (attempt + 1).is_power_of_two()) {
+                let seconds = wait.as_secs_f64();
+                log!(Warn, self.component, "{reason}; {what} in {seconds:.1} s (attempt {})", attempt + 1);
+            }
+        };
+        match self.breaker.failed(turn, attempt, after) {
+            Failed::Wait(wait) => {
+                tell(attempt, wait);
+                return Some(wait);
+            }
+            Failed::Opened(wait) => {
+                self.metrics.circuit_open.store(1, Relaxed);
+                self.metrics.circuit_opened.fetch_add(1, Relaxed);
+                let seconds = wait.as_secs_f64();
+                log!(
+                    Warn,
+                    self.component,
+                    "{reason}; {FAILURES_MAX} failures in a row: all deliveries wait while one probes, next in {seconds:.1} s"
+                );
+            }
+            Failed::Open { probe: Some((round, wait)) } => tell(round, wait),
+            Failed::Open { probe: None } => {}
+        }
+        None
     }
 
     fn delivered(&self, way: UnderWay, dropped: u64) {

@@ -4,6 +4,7 @@
 //! Order of a stop: inputs stop reading → what is held back is flushed → jobs end → lanes deliver and end → offsets are
 //! committed. `Grace` bounds the wait; what is not delivered then stays uncommitted.
 
+use crate::breaker::Breaker;
 use crate::budget::{Budget, Pool};
 use crate::control::Control;
 use crate::health::Health;
@@ -215,7 +216,7 @@ fn instances(
             lanes: instance.lanes.clone(),
             flush: plan.settings.flush,
             retry_limit: planned.retry_limit,
-            backoff: plan.settings.backoff,
+            breaker: Breaker::new(plan.settings.backoff),
             pressure: pressure.clone(),
             health: health.clone(),
         })

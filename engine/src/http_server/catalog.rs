@@ -445,6 +445,16 @@ static METRICS: &[Metric] = &[
         Output(|m| of(&m.busy_chunks)),
     ),
     Metric::gauge(
+        "ripsaw_output_circuit_open",
+        "1 while the destination keeps failing: one delivery at a time probes it, all others wait.",
+        Output(|m| of(&m.circuit_open)),
+    ),
+    Metric::counter(
+        "ripsaw_output_circuit_opened_total",
+        "How often a destination failed so often in a row that it was only probed.",
+        Output(|m| of(&m.circuit_opened)),
+    ),
+    Metric::gauge(
         "ripsaw_output_last_delivery_timestamp_seconds",
         "When something was last delivered, since unix epoch in seconds; 0 before that.",
         Output(|m| of(&m.last_delivery)),
