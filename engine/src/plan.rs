@@ -11,9 +11,9 @@ use crate::filters::{self, Filter};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
-use codecs::conf::options::check_names;
+use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Section, Span, nearest};
+use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
@@ -172,7 +172,14 @@ struct Compiler {
 impl Compiler {
     fn parsers(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
         for section in sections {
-            let Some(parser) = Parser::configure(section, diagnostics) else { continue };
+            let parser = match Parser::configure(section, diagnostics) {
+                Some(parser) => parser,
+                // What names it is not wrong as well; there will be no plan.
+                None => match stand_in(section) {
+                    Some(parser) => parser,
+                    None => continue,
+                },
+            };
             let parser = Arc::new(parser);
             // The first of a name counts, as in Fluent Bit.
             if self.parsers.contains_key(parser.name()) {
@@ -215,7 +222,7 @@ impl Compiler {
         let all = inputs::registry::INPUTS.iter().map(|p| p.name());
         let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find)?;
         let owner = format!("input {}", plugin.name());
-        check_names(section, &owner, &tables(CommonInput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
@@ -230,7 +237,7 @@ impl Compiler {
         let all = filters::registry::FILTERS.iter().map(|p| p.name());
         let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find)?;
         let owner = format!("filter {}", plugin.name());
-        check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher =
@@ -244,7 +251,7 @@ impl Compiler {
         let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
         let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find)?;
         let owner = format!("output {}", plugin.name());
-        check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
         let pattern =
@@ -266,11 +273,30 @@ impl Compiler {
     }
 }
 
-fn tables<'t>(
-    common: &'t [codecs::conf::OptionSpec],
-    own: &[&'t [codecs::conf::OptionSpec]],
-) -> Vec<&'t [codecs::conf::OptionSpec]> {
-    std::iter::once(common).chain(own.iter().copied()).collect()
+/// A parser by the name of one that could not be made.
+fn stand_in(section: &Section) -> Option<Parser> {
+    let mut plain = section.clone();
+    plain.entries.retain(|e| e.key.eq_ignore_ascii_case("name"));
+    plain.entries.push(Entry {
+        key: "format".into(),
+        value: "json".into(),
+        ..plain.entries.first()?.clone()
+    });
+    Parser::configure(&plain, &mut Diagnostics::default())
+}
+
+/// Checks the names of a section's entries against the options that all plugins of a kind have, and the plugin's own.
+fn check(
+    section: &Section,
+    owner: &str,
+    common: &[OptionSpec],
+    own: &[&[OptionSpec]],
+    diagnostics: &mut Diagnostics,
+) {
+    let all: Vec<&[OptionSpec]> = std::iter::once(common).chain(own.iter().copied()).collect();
+    check_names(section, owner, &all, diagnostics);
+    check_repeats(section, owner, common, Repeats::LastCounts, diagnostics);
+    own.iter().for_each(|table| check_repeats(section, owner, table, Repeats::Refused, diagnostics));
 }
 
 /// The `Name` of a section, when a plugin has it.
@@ -282,7 +308,7 @@ fn named<'s>(
 ) -> Option<&'s str> {
     let Some(entry) = section.get("name") else {
         diagnostics
-            .error(&section.span, format!("{kind} without `Name`"))
+            .error(&section.span, format!("section `{kind}` is missing the `name` property"))
             .help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
         return None;
     };
@@ -316,7 +342,8 @@ fn matcher(
         }
         Err(rule) => {
             let span: &Span = section.get("match_regex").map_or(&section.span, |e| &e.value_span);
-            diagnostics.error(span, format!("{owner}: `match_regex` does not compile: {rule}"));
+            diagnostics
+                .error(span, format!("{owner}: `match_regex` is `{}`: {rule}", regex.map_or("", |t| &t.0)));
             None
         }
     }

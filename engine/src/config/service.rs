@@ -117,7 +117,7 @@ codecs::options! {
         fips_mode "security.fips_mode": One<Bool> = "off" => Refused("TLS is rustls, which has no FIPS mode here"),
         /// Open files at most on Windows.
         windows_maxstdio "windows.maxstdio": One<Int> = "512" => NoEffect("this is not Windows"),
-        /// Bytes that records, queues and buffers of the process may take; without it, a third of the cgroup's limit, 32 MiB at most.
+        /// Bytes that records, queues and buffers of the process may take; without it, a third of the cgroup's limit, 8 MiB at most.
         memory_limit "memory_limit": Opt<Size>,
     }
 }
