@@ -60,7 +60,7 @@ enum Unplanned {
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
     let readable = !diagnostics.has_errors();
-    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit() };
+    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
     let plan = plan::compile(&config, &machine, &mut diagnostics);
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
     diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));

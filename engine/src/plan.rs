@@ -102,9 +102,13 @@ const MEMORY_MIN: usize = 4 << 20;
 /// Compiles a configuration; `None` when an error is among the diagnostics.
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
     let service = &config.service;
-    let mut compiler =
-        Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
-    compiler.parsers(&config.parsers, diagnostics);
+    let mut compiler = Compiler {
+        escape_unicode: service.escape_unicode.0,
+        flush: service.flush.0,
+        multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
+        ..Compiler::default()
+    };
+    compiler.parsers(&config.parsers, machine, diagnostics);
     compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
@@ -134,6 +138,8 @@ pub struct Machine {
     pub cpus: usize,
     /// The cgroup's memory limit, in bytes.
     pub memory: Option<u64>,
+    /// Rules of a zone by its name; the empty name is the machine's own.
+    pub zones: fn(&str) -> Option<codecs::time::Zone>,
 }
 
 fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
@@ -165,14 +171,15 @@ struct Compiler {
     counts: HashMap<&'static str, usize>,
     escape_unicode: bool,
     flush: f64,
+    multiline_limit: usize,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
 
 impl Compiler {
-    fn parsers(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
+    fn parsers(&mut self, sections: &[Section], machine: &Machine, diagnostics: &mut Diagnostics) {
         for section in sections {
-            let parser = match Parser::configure(section, diagnostics) {
+            let parser = match Parser::configure_with(section, &machine.zones, diagnostics) {
                 Some(parser) => parser,
                 // What names it is not wrong as well; there will be no plan.
                 None => match stand_in(section) {
@@ -226,8 +233,13 @@ impl Compiler {
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
-        let context =
-            inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
+        let context = inputs::Context {
+            name: &name,
+            tag,
+            parsers: &self.parsers,
+            multiline: &self.multiline,
+            multiline_limit: self.multiline_limit,
+        };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
@@ -392,7 +404,7 @@ impl Plan {
             self.settings.memory_limit >> 20,
             (self.memory_max() - self.settings.memory_limit) >> 20,
         )];
-        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {}", p.name(), p.engine())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
             lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));

@@ -102,7 +102,7 @@ codecs::options! {
         /// Write characters above ASCII as \u escapes in JSON.
         escape_unicode "json.escape_unicode": One<Bool> = "on",
         /// Bytes that a multi-line record may hold at most.
-        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB" => NoEffect("a multi-line record may hold 2 MiB, whatever is set"),
+        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB",
         /// Read the configuration again on SIGHUP or POST /api/v2/reload.
         hot_reload "hot_reload": One<Bool> = "off" => NoEffect("the configuration is read once, at the start; restart the program"),
         /// Wait for threads while reloading.
