@@ -18,6 +18,7 @@ pub mod null;
 pub mod registry;
 pub mod segment;
 pub mod stdout;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tls;
