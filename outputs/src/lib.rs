@@ -10,6 +10,7 @@ pub mod cloudwatch_logs;
 pub mod fakes;
 pub mod file;
 pub mod formats;
+pub mod forward;
 pub mod gelf;
 pub mod http;
 pub mod net;
@@ -22,6 +23,7 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod upstream;
 
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
