@@ -135,6 +135,12 @@ struct Idle {
     since: Instant,
 }
 
+/// Takes the body of an answer, piece by piece.
+pub type Sink<'s, 'f> = &'s mut (dyn FnMut(&[u8]) + Send + 'f);
+
+/// The longest answer that is handed to a sink.
+const SUNK_BYTES_MAX: usize = 256 << 20;
+
 /// A client of one server.
 pub struct Client {
     endpoint: Endpoint,
@@ -154,17 +160,27 @@ impl Client {
     }
 
     /// Sends a request (its URI is the path, `Host` is set already) and reads the answer. The error says what failed.
-    pub async fn send(&self, mut request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, String> {
+    pub async fn send(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, String> {
+        self.send_into(request, limits, None).await
+    }
+
+    /// The same, and hands the answer's body over as it comes, all of it.
+    pub async fn send_into(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limits: Limits,
+        mut sink: Option<Sink<'_, '_>>,
+    ) -> Result<Answer, String> {
         self.address(&mut request)?;
         if let Some((sender, uses)) = self.reuse() {
             // The server may close a connection just when it is used again: what was not answered goes out anew.
-            match self.exchange(sender, uses, request.clone(), limits).await {
+            match self.exchange(sender, uses, request.clone(), limits, sink.as_deref_mut()).await {
                 Err(Broken { unanswered: true, .. }) => {}
                 result => return result.map_err(|broken| broken.reason),
             }
         }
         let sender = self.connect().await?;
-        self.exchange(sender, 0, request, limits).await.map_err(|broken| broken.reason)
+        self.exchange(sender, 0, request, limits, sink).await.map_err(|broken| broken.reason)
     }
 
     /// A proxy without a tunnel wants the whole URI, and its own credentials.
@@ -212,6 +228,7 @@ impl Client {
         uses: i64,
         request: Request<Full<Bytes>>,
         limits: Limits,
+        sink: Option<Sink<'_, '_>>,
     ) -> Result<Answer, Broken> {
         let fresh = |reason: String| Broken { reason, unanswered: false };
         let server = self.authority();
@@ -228,7 +245,7 @@ impl Client {
         };
         let (head, body) = response.into_parts();
         let (body, complete) =
-            read(body, limits).await.map_err(|reason| fresh(format!("{server}: {reason}")))?;
+            read(body, limits, sink).await.map_err(|reason| fresh(format!("{server}: {reason}")))?;
         if complete {
             // The connection task puts the connection in order after the last byte; wait for it, shortly.
             if timeout(Duration::from_secs(1), sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
@@ -259,8 +276,12 @@ struct Broken {
 }
 
 /// The beginning of a body, and whether that is all of it.
-async fn read(mut body: Incoming, limits: Limits) -> Result<(Vec<u8>, bool), String> {
-    let mut bytes = Vec::new();
+async fn read(
+    mut body: Incoming,
+    limits: Limits,
+    mut sink: Option<Sink<'_, '_>>,
+) -> Result<(Vec<u8>, bool), String> {
+    let (mut bytes, mut handed) = (Vec::new(), 0);
     loop {
         let frame = match timeout(limits.idle, body.frame()).await {
             Err(_) => return Err(format!("the answer stopped for {:?}", limits.idle)),
@@ -271,7 +292,13 @@ async fn read(mut body: Incoming, limits: Limits) -> Result<(Vec<u8>, bool), Str
         let Some(data) = frame.data_ref() else { continue };
         let room = limits.body_bytes.saturating_sub(bytes.len());
         bytes.extend_from_slice(&data[..room.min(data.len())]);
-        if data.len() > room {
+        if let Some(sink) = &mut sink {
+            sink(data);
+            handed += data.len();
+            if handed > SUNK_BYTES_MAX {
+                return Err(format!("the answer is longer than {SUNK_BYTES_MAX} bytes"));
+            }
+        } else if data.len() > room {
             return Ok((bytes, false));
         }
     }

@@ -4,6 +4,7 @@
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
 pub mod aws;
+pub mod bulk;
 pub mod client;
 pub mod cloudwatch_logs;
 #[cfg(any(test, feature = "fakes"))]

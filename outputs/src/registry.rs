@@ -1,6 +1,6 @@
 //! Every output there is, in documentation order.
 
-use crate::{Plugin, cloudwatch_logs, file, forward, http, null, stdout};
+use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, stdout};
 
 /// The outputs. Adding one is its file and one line here.
 pub static OUTPUTS: &[&dyn Plugin] = &[
@@ -8,6 +8,8 @@ pub static OUTPUTS: &[&dyn Plugin] = &[
     &file::PLUGIN,
     &http::PLUGIN,
     &forward::PLUGIN,
+    &bulk::ES,
+    &bulk::OPENSEARCH,
     &null::PLUGIN,
     &cloudwatch_logs::CloudwatchLogs,
 ];
