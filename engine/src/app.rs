@@ -4,7 +4,7 @@
 
 use crate::cli::{self, Cli, Help, help};
 use crate::config::{self, Config, DiskSource};
-use crate::plan::{self, Machine, Plan};
+use crate::plan::{self, Machine, Plan, Unplanned};
 use crate::{filters, inputs, log, machine, run};
 use codecs::conf::{Diagnostics, Level, OptionSpec};
 use std::path::Path;
@@ -48,23 +48,14 @@ pub fn main(args: Vec<String>) -> i32 {
 /// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
 const OPTIONS_REFUSED: i32 = 255;
 
-/// Why there is no plan.
-enum Unplanned {
-    /// The text of the configuration, its sections or the service's options.
-    Text,
-    /// A plugin's options.
-    Options,
-}
-
 /// Compiles the configuration and prints all that was found.
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
-    let readable = !diagnostics.has_errors();
     let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
     let plan = plan::compile(&config, &machine, &mut diagnostics);
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
     diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));
-    if plan.is_none() {
+    if plan.is_err() {
         let count = |level, word: &str| match diagnostics.count(level) {
             1 => format!("1 {word}"),
             n => format!("{n} {word}s"),
@@ -76,7 +67,7 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Un
             count(Level::Note, "note")
         );
     }
-    plan.map(|plan| (config, plan)).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
+    plan.map(|plan| (config, plan))
 }
 
 /// What an output tells goes to the log.
@@ -98,8 +89,8 @@ fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
     if let Some(file) = &config.service.log_file
         && let Err(error) = log::set_file(Path::new(&file.0))
     {
-        eprintln!("cannot open the log file `{}` (log_file, -l): {error}", file.0);
-        return 1;
+        // As in Fluent Bit: a node without its log folder is better served by a running engine.
+        eprintln!("cannot open the log file `{}` (log_file, -l): {error}; logs go to stderr", file.0);
     }
     if !cli.quiet() {
         eprintln!("{}", help::VERSION);
