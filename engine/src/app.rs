@@ -5,13 +5,14 @@
 use crate::cli::{self, Cli, Help, help};
 use crate::config::{self, Config, DiskSource};
 use crate::plan::{self, Machine, Plan, Unplanned};
-use crate::{filters, inputs, log, machine, run};
+use crate::{filters, inputs, log, machine, run, supervisor};
 use codecs::conf::{Diagnostics, Level, OptionSpec};
 use std::path::Path;
 
 /// Runs the program; gives its exit code.
 pub fn main(args: Vec<String>) -> i32 {
     let mut diagnostics = Diagnostics::default();
+    let own: Vec<String> = args.iter().skip(1).filter(|arg| *arg != "--supervisor").cloned().collect();
     let cli = match cli::parse(args, &mut diagnostics) {
         Ok(cli) => cli,
         Err(message) => {
@@ -27,6 +28,7 @@ pub fn main(args: Vec<String>) -> i32 {
         return show_help(&cli);
     }
     log::set_level(cli.level());
+    let home = std::env::current_dir().unwrap_or_default();
     if let Some(folder) = &cli.workdir
         && let Err(error) = std::env::set_current_dir(folder)
     {
@@ -41,6 +43,8 @@ pub fn main(args: Vec<String>) -> i32 {
             eprintln!("configuration test is successful");
             0
         }
+        // A configuration with errors ends here, and is not started over and over.
+        (Ok(_), false) if cli.supervisor && !supervisor::is_child() => supervisor::run(&own, &home),
         (Ok((config, plan)), false) => start(&cli, &config, plan),
     }
 }
@@ -117,11 +121,20 @@ struct Described {
     tables: Tables,
 }
 
+/// The group of a plugin's table, by Fluent Bit's name.
+fn group(table: &'static [OptionSpec]) -> &'static str {
+    match table.first().map(|spec| spec.name) {
+        Some(name) if name.starts_with("net.") => "networking",
+        Some("tls") => "network_tls",
+        _ => "options",
+    }
+}
+
 /// All plugins, inputs first.
 fn plugins() -> Vec<Described> {
     let titled = |tables: Vec<&'static [OptionSpec]>, common: &'static [OptionSpec]| {
-        let mut all: Tables = tables.into_iter().map(|t| ("OPTIONS", t)).collect();
-        all.push(("COMMON OPTIONS", common));
+        let mut all: Tables = tables.into_iter().map(|t| (group(t), t)).collect();
+        all.push((help::COMMON, common));
         all
     };
     let mut all = Vec::new();

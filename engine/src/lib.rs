@@ -25,5 +25,6 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;
