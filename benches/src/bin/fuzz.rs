@@ -104,8 +104,11 @@ fn json_agrees(text: &[u8]) -> Result<(), String> {
         same(tier.name(), &print(text, tier, Opening::Own), &want)?;
         same("the tape", &print(text, tier, Opening::Tape), &want)?;
     }
-    let again = want.as_ref().map(|out| print(out, Tier::best(), Opening::Quickest));
-    same("what was printed", &again.flatten(), &want)?;
+    // Two keys that differ in invalid bytes only print alike, and reading that again leaves one of them.
+    if std::str::from_utf8(text).is_ok() {
+        let again = want.as_ref().map(|out| print(out, Tier::best(), Opening::Quickest));
+        same("what was printed", &again.flatten(), &want)?;
+    }
     let arena = Bump::new();
     let _ = parse_value(text, &arena, &mut json::Scratch::default());
     drop(json::text_member(text, b"log", &arena, &mut json::Scratch::default()));
