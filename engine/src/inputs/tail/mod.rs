@@ -28,13 +28,13 @@ use self::options::Options;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
-use super::{Configured, Context, Input, InputContext, Plugin};
-use crate::decode::{LineDecoder, LineOptions};
+use super::{Configured, Context, Input, InputContext, Plugin, parser_named};
+use crate::decode::{Grouping, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::nearest;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
-use codecs::multiline::Chain as Grouping;
+use codecs::multiline::{Chain as Rules, DockerMode, FirstLine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
@@ -183,20 +183,6 @@ fn decoder(
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn crate::decode::Decoder>> {
     let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
-    for (key, on) in [("Docker_Mode", options.docker_mode.0), ("Multiline", options.multiline.0)] {
-        if on {
-            diagnostics
-                .error(
-                    span(key),
-                    format!(
-                        "{}: `{}` is refused: its joins are those of old versions",
-                        context.name,
-                        key.to_lowercase()
-                    ),
-                )
-                .help("use `multiline.parser docker, cri`, or a [MULTILINE_PARSER] of your own");
-        }
-    }
     let parser = options.parser.as_ref().and_then(|name| {
         let found = context.parsers.get(&name.0).cloned();
         if found.is_none() {
@@ -211,18 +197,99 @@ fn decoder(
         }
         found
     });
-    let chain = multiline(options, section, context, diagnostics)?;
+    let grouping = grouping(options, section, context, diagnostics)?;
+    // As in Fluent Bit: joined lines are not parsed once more.
+    let parser = parser.filter(|_| !matches!(grouping, Some(Grouping::FirstLine(..))));
     if diagnostics.has_errors() {
         return None;
     }
     Some(Arc::new(LineDecoder::new(LineOptions {
         key: options.key.0.clone(),
         parser,
-        multiline: chain,
+        multiline: grouping,
         path_key: options.path_key.as_ref().map(|t| t.0.clone()),
         offset_key: options.offset_key.as_ref().map(|t| t.0.clone()),
         skip_empty_lines: options.skip_empty_lines.0,
     })))
+}
+
+/// What makes one record of several lines; `multiline.parser` wins over the modes of old versions, as in Fluent Bit.
+/// `None` when an error was reported.
+fn grouping(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<Grouping>> {
+    let chain = multiline(options, section, context, diagnostics)?;
+    let (docker, first_line) = (options.docker_mode.0, options.multiline.0);
+    if docker && first_line {
+        let span = section.get("Docker_Mode").map_or(&section.span, |e| &e.value_span);
+        let message = format!("{}: `docker_mode` cannot stand beside `multiline on`", context.name);
+        diagnostics.error(span, message);
+        return None;
+    }
+    let first_line = match first_line {
+        true => Some(by_first_line(options, section, context, diagnostics)?),
+        false => None,
+    };
+    let docker = || docker.then(|| docker_mode(options, section, context, diagnostics));
+    Some(chain.map(Grouping::Chain).or(first_line).or_else(docker))
+}
+
+/// `Multiline On`.
+fn by_first_line(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Grouping> {
+    let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
+    if options.parser.is_some() {
+        let message = format!("{}: with `multiline on`, `parser` has no effect", context.name);
+        diagnostics.warning(span("Parser"), message);
+    }
+    let Some(name) = &options.parser_firstline else {
+        let message = format!("{}: `multiline` needs a `parser_firstline`", context.name);
+        diagnostics.error(span("Multiline"), message);
+        return None;
+    };
+    let first = parser_named(&name.0, "Parser_Firstline", section, context, diagnostics);
+    let is_other = |key: &str| key.starts_with("parser_") && key != "parser_firstline";
+    let entries = section.entries.iter().filter(|e| is_other(&e.key.to_ascii_lowercase()));
+    let others: Vec<_> =
+        entries.map(|e| parser_named(&e.value, &e.key, section, context, diagnostics)).collect();
+    let mode = FirstLine {
+        first: first?,
+        others: others.into_iter().collect::<Option<_>>()?,
+        limit: context.multiline_limit,
+    };
+    Some(Grouping::FirstLine(mode, milliseconds(options.multiline_flush.0 as i64)))
+}
+
+/// `Docker_Mode On`.
+fn docker_mode(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Grouping {
+    let parser = options.docker_mode_parser.as_ref().and_then(|name| {
+        let found = context.parsers.get(&name.0).cloned();
+        if found.is_none() {
+            // As in Fluent Bit: line feeds alone then end a record.
+            let span = section.get("Docker_Mode_Parser").map_or(&section.span, |e| &e.value_span);
+            diagnostics.warning(span, format!("{}: parser `{}` is not defined", context.name, name.0));
+        }
+        found
+    });
+    let mode = DockerMode { parser, limit: context.multiline_limit };
+    Grouping::DockerMode(mode, milliseconds(options.docker_mode_flush.0))
+}
+
+/// A time to wait in seconds, where what is not above 0 counts as 1, as in Fluent Bit.
+fn milliseconds(seconds: i64) -> u64 {
+    seconds.clamp(1, 86_400).unsigned_abs() * 1000
 }
 
 /// The chain of `multiline.parser`; `None` when a name is unknown.
@@ -231,7 +298,7 @@ fn multiline(
     section: &Section,
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Option<Grouping>> {
+) -> Option<Option<Rules>> {
     let names: Vec<&String> = options.multiline_parser.iter().flat_map(|list| &list.0).collect();
     let span = section.get("multiline.parser").map_or(&section.span, |e| &e.value_span);
     let mut chain = Vec::new();
@@ -253,7 +320,7 @@ fn multiline(
     if chain.is_empty() {
         return Some(None);
     }
-    match Grouping::new(chain, None) {
+    match Rules::new(chain, None) {
         Ok(chain) => Some(Some(chain.with_limit(context.multiline_limit))),
         Err(rule) => {
             diagnostics.error(span, format!("{}: `multiline.parser`: {rule}", context.name));
