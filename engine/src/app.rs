@@ -44,7 +44,7 @@ pub fn main(args: Vec<String>) -> i32 {
             0
         }
         // A configuration with errors ends here, and is not started over and over.
-        (Ok(_), false) if cli.supervisor && !supervisor::is_child() => supervisor::run(&own, &home),
+        (Ok(_), false) if !supervisor::is_child() && cli.supervisor => supervisor::run(&own, &home),
         (Ok((config, plan)), false) => start(&cli, &config, plan),
     }
 }

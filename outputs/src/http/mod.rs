@@ -320,4 +320,6 @@ impl Output for Http {
 #[cfg(test)]
 mod auth_tests;
 #[cfg(test)]
+mod options_tests;
+#[cfg(test)]
 mod tests;
