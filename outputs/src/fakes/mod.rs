@@ -4,6 +4,8 @@
 //! Owns: servers on loopback. Never: part of the shipped binary.
 
 pub mod cloudwatch_logs;
+pub mod forward;
 pub mod http;
 
 pub use cloudwatch_logs::{Act, CloudwatchFake};
+pub use forward::ForwardFake;
