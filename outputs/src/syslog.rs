@@ -134,8 +134,11 @@ impl Plugin for SyslogPlugin {
         let (host, port) = (&options.host.0, options.port.0);
         let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
         let made = match options.mode {
-            Mode::Udp => Dialer::new(net).map(|dialer| {
-                Line::Datagrams { dialer, host: host.clone(), port: endpoint.port, socket: Mutex::new(None) }
+            Mode::Udp => Dialer::new(net).map(|dialer| Line::Datagrams {
+                dialer,
+                host: host.clone(),
+                port: endpoint.port,
+                socket: Mutex::new(None),
             }),
             _ => Connections::new(Target::Net(endpoint), net).map(Line::Stream),
         };
@@ -178,7 +181,13 @@ fn layout(options: Options) -> Layout {
     let size = options.maxsize.map_or(0, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
     Layout {
         rfc3164,
-        size_max: if size > 0 { size } else if rfc3164 { 1024 } else { 2048 },
+        size_max: if size > 0 {
+            size
+        } else if rfc3164 {
+            1024
+        } else {
+            2048
+        },
         line_feed: options.mode != Mode::Udp,
         severity: options.severity_preset.0 as u8,
         facility: options.facility_preset.0 as u8,
@@ -263,7 +272,10 @@ impl Syslog {
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
                     self.too_long.fetch_add(1, Relaxed);
                     self.untold.fetch_add(1, Relaxed);
-                    let text = format!("dropped a message of {} bytes: no datagram holds it; lower `syslog_maxsize`", bytes.len());
+                    let text = format!(
+                        "dropped a message of {} bytes: no datagram holds it; lower `syslog_maxsize`",
+                        bytes.len()
+                    );
                     notice::tell(Level::Error, &self.component, &text);
                 }
                 Err(error) => return Err(error),
@@ -309,7 +321,9 @@ async fn stream(connections: &Connections, segments: &[Segment], done: &mut [boo
     for segment in segments {
         let records = record..record + segment.records as usize;
         record = records.end;
-        let Some(done) = done.get_mut(records).filter(|done| !done.iter().all(|done| *done)) else { continue };
+        let Some(done) = done.get_mut(records).filter(|done| !done.iter().all(|done| *done)) else {
+            continue;
+        };
         let sent = connection.send(&[&segment.bytes]).await;
         sent.map_err(|why| format!("{}: {why}", connections.name()))?;
         done.fill(true);

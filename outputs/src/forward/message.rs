@@ -7,7 +7,7 @@ use super::options::{Mode, Wire};
 use crate::segment::{Event, Segment};
 use codecs::Bump;
 use codecs::msgpack::{
-    write_array_header, write_event_time, write_fields, write_map_header, write_str, write_uint,
+    write_array_header, write_event_time, write_fields, write_str, write_uint,
 };
 use codecs::record::Record;
 use ring::digest::{Context, SHA512};
@@ -25,13 +25,7 @@ pub(super) fn id<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
 
 /// Appends what a record becomes. In message mode that is a whole message, with an event that says where it ends and,
 /// in `unescaped`, where in it the id stands (0: there is none).
-pub(super) fn write_record(
-    wire: &Wire,
-    tag: &str,
-    record: &Record<'_>,
-    arena: &Bump,
-    segment: &mut Segment,
-) {
+pub(super) fn write_record(wire: &Wire, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) {
     let out = &mut segment.bytes;
     match wire.mode {
         Mode::Forward { metadata: true } => codecs::msgpack::write_event(out, record, arena),
@@ -162,7 +156,7 @@ fn write_binary_header(out: &mut Vec<u8>, length: usize) {
 #[cfg(any(test, feature = "fakes"))]
 pub(crate) fn acknowledgement(id: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    write_map_header(&mut out, 1);
+    codecs::msgpack::write_map_header(&mut out, 1);
     write_str(&mut out, b"ack");
     write_str(&mut out, id.as_bytes());
     out

@@ -15,8 +15,9 @@ const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "noti
 
 /// Names of the facilities 0 to 23; 15 has none.
 const FACILITIES: [&str; 24] = [
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-    "security", "console", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "ntp", "security", "console", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
+    "local7",
 ];
 
 /// The longest double with six digits behind the point: 309 digits before it, and a sign.
@@ -111,9 +112,12 @@ impl Layout {
     }
 
     fn write_priority(&self, out: &mut Vec<u8>, found: &Found<'_>) {
-        let (facility, severity) = (found.facility.unwrap_or(self.facility), found.severity.unwrap_or(self.severity));
+        let (facility, severity) =
+            (found.facility.unwrap_or(self.facility), found.severity.unwrap_or(self.severity));
         out.push(b'<');
-        out.extend_from_slice(itoa::Buffer::new().format(u16::from(facility) * 8 + u16::from(severity)).as_bytes());
+        out.extend_from_slice(
+            itoa::Buffer::new().format(u16::from(facility) * 8 + u16::from(severity)).as_bytes(),
+        );
         out.push(b'>');
     }
 
@@ -251,7 +255,8 @@ fn facility(text: &[u8]) -> Option<u8> {
 }
 
 fn named(names: &[&str], name: &[u8]) -> Option<u8> {
-    let found = names.iter().position(|known| !name.is_empty() && known.as_bytes().eq_ignore_ascii_case(name));
+    let found =
+        names.iter().position(|known| !name.is_empty() && known.as_bytes().eq_ignore_ascii_case(name));
     found.map(|at| at as u8)
 }
 
