@@ -66,7 +66,7 @@ fn options_change_what_is_sent() {
         (&ES, &[short, ("Id_Key", "id")], r#"{"create":{"_index":"fluent-bit","_id":"é-1"}}"#, time),
         (&ES, &[short, ("Id_Key", "$n")], plain, time),
         (&ES, &[short, ("Write_Operation", "index")], r#"{"index":{"_index":"fluent-bit"}}"#, time),
-        (&OPENSEARCH, &[short, ("Index", "a-$log-$TAG[0]")], r#"{"create":{"_index":"a-one-app"}}"#, time),
+        (&OPENSEARCH, &[short, ("Index", "a-$log.$TAG[0]")], r#"{"create":{"_index":"a-one.app"}}"#, time),
     ];
     for (plugin, options, action, head) in cases {
         assert_eq!(text(plugin, options, &[DAY]), format!("{action}\n{head}{BODY}\n"), "{options:?}");
@@ -104,6 +104,13 @@ fn ids_are_made_of_the_content() {
     let row = (1_700_000_000, 123_000_000, r#"{"log":"one","n":1}"#);
     let sent = text(&ES, &[("Generate_ID", "on")], &[row, row]);
     assert_eq!(sent.matches("\"_id\":\"20d869f9-ca5f-7d5b-ff26-3bce4f7f2e8e\"").count(), 2, "{sent}");
+    let all = [("Generate_ID", "on"), ("Replace_Dots", "on"), ("Include_Tag_Key", "on")];
+    let nested = (
+        1_700_000_000,
+        123_000_000,
+        r#"{"log":"one","n":1,"a.b":{"c.d":[{"e":1.5}]},"big":1234567890123456789}"#,
+    );
+    assert!(text(&OPENSEARCH, &all, &[nested]).contains("\"_id\":\"66A562C5-2C66-B5A5-7BAF-9A582B61BA61\""));
     let ids = |options: &[(&str, &str)]| text(&OPENSEARCH, options, &[row]).lines().next().map(str::to_owned);
     let plain = ids(&[("Generate_ID", "on")]);
     assert_ne!(plain, ids(&[("Generate_ID", "on"), ("Include_Tag_Key", "on")]));

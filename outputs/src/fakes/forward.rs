@@ -239,9 +239,11 @@ fn message(value: &Value<'_>) -> Result<Message, String> {
         return Err("a message is an array that begins with a tag".to_owned());
     };
     let (mode, entries, options) = match rest {
+        [time, fields @ Value::Map(_), options @ Value::Map(_)] => {
+            ("message", vec![entry(time, fields)?], std::slice::from_ref(options))
+        }
         [Value::Array(entries), options @ ..] => ("forward", list(entries)?, options),
         [Value::Text(bytes), options @ ..] => ("packed", packed(bytes.bytes, options)?, options),
-        [time, fields, options @ ..] => ("message", vec![entry(time, fields)?], options),
         _ => return Err("a message has neither entries nor a time".to_owned()),
     };
     let options: &[Field<'_>] = match options {

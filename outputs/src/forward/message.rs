@@ -6,9 +6,7 @@
 use super::options::{Mode, Wire};
 use crate::segment::{Event, Segment};
 use codecs::Bump;
-use codecs::msgpack::{
-    write_array_header, write_event_time, write_fields, write_str, write_uint,
-};
+use codecs::msgpack::{write_array_header, write_event_time, write_fields, write_str, write_uint};
 use codecs::record::Record;
 use ring::digest::{Context, SHA512};
 

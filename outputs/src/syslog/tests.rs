@@ -65,7 +65,7 @@ fn messages_are_fluent_bits() {
         // Here Fluent Bit writes what is no header; we keep to the grammar.
         (&[], r#"{"h":"","a":"my app","p":"é"}"#, "<14>1 2023-11-14T22:13:20.123456Z - my_app __ - -"),
         (
-            &[("syslog_maxsize", "49")],
+            &[("syslog_maxsize", "48")],
             r#"{"msg":"é"}"#,
             "<14>1 2023-11-14T22:13:20.123456Z - - - - - \u{feff}",
         ),
