@@ -1,5 +1,6 @@
 //! Everything that schedules, reads or listens; the binary is a thin caller of this.
 
+pub mod advice;
 pub mod app;
 pub mod breaker;
 pub mod budget;
@@ -24,5 +25,6 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;

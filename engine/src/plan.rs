@@ -2,6 +2,7 @@
 //!
 //! Owns: names of instances, limits, routes as far as they are known, the text of the plan. Never: touches the world.
 
+use crate::advice;
 use crate::config::Config;
 use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
@@ -11,9 +12,9 @@ use crate::filters::{self, Filter};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
-use codecs::conf::options::check_names;
+use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Section, Span, nearest};
+use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
@@ -99,12 +100,26 @@ const MEMORY_DEFAULT: usize = 8 << 20;
 /// The least that lets one block of every stage exist.
 const MEMORY_MIN: usize = 4 << 20;
 
-/// Compiles a configuration; `None` when an error is among the diagnostics.
-pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
+/// Why a configuration has no plan; the diagnostics say more. Fluent Bit ends with different codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unplanned {
+    /// The text of the configuration, its sections, the service's options, a parser, or the name of a plugin.
+    Text,
+    /// A plugin's options.
+    Options,
+}
+
+/// Compiles a configuration in which `diagnostics` may have found errors already.
+pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Result<Plan, Unplanned> {
+    let readable = !diagnostics.has_errors();
     let service = &config.service;
-    let mut compiler =
-        Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
-    compiler.parsers(&config.parsers, diagnostics);
+    let mut compiler = Compiler {
+        escape_unicode: service.escape_unicode.0,
+        flush: service.flush.0,
+        multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
+        ..Compiler::default()
+    };
+    compiler.parsers(&config.parsers, machine, diagnostics);
     compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
@@ -113,18 +128,19 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
+    let refused = if readable && !compiler.unknown { Unplanned::Options } else { Unplanned::Text };
     if diagnostics.has_errors() {
-        return None;
+        return Err(refused);
     }
     let plan = Plan {
         settings,
-        inputs: inputs.into_iter().collect::<Option<_>>()?,
-        filters: filters.into_iter().collect::<Option<_>>()?,
-        outputs: outputs.into_iter().collect::<Option<_>>()?,
+        inputs: inputs.into_iter().collect::<Option<_>>().ok_or(refused)?,
+        filters: filters.into_iter().collect::<Option<_>>().ok_or(refused)?,
+        outputs: outputs.into_iter().collect::<Option<_>>().ok_or(refused)?,
         parsers: compiler.in_order,
     };
-    unreached(&plan, config, diagnostics);
-    Some(plan)
+    advice::give(&plan, config, diagnostics);
+    Ok(plan)
 }
 
 /// What the plan must know of the machine, so that it can be made for another.
@@ -134,6 +150,8 @@ pub struct Machine {
     pub cpus: usize,
     /// The cgroup's memory limit, in bytes.
     pub memory: Option<u64>,
+    /// Rules of a zone by its name; the empty name is the machine's own.
+    pub zones: fn(&str) -> Option<codecs::time::Zone>,
 }
 
 fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
@@ -165,14 +183,25 @@ struct Compiler {
     counts: HashMap<&'static str, usize>,
     escape_unicode: bool,
     flush: f64,
+    multiline_limit: usize,
+    /// A parser could not be made, or a plugin does not exist.
+    unknown: bool,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
 
 impl Compiler {
-    fn parsers(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
+    fn parsers(&mut self, sections: &[Section], machine: &Machine, diagnostics: &mut Diagnostics) {
         for section in sections {
-            let Some(parser) = Parser::configure(section, diagnostics) else { continue };
+            let parser = match Parser::configure_with(section, &machine.zones, diagnostics) {
+                Some(parser) => parser,
+                // What names it is not wrong as well; there will be no plan.
+                None => {
+                    self.unknown = true;
+                    let Some(parser) = stand_in(section) else { continue };
+                    parser
+                }
+            };
             let parser = Arc::new(parser);
             // The first of a name counts, as in Fluent Bit.
             if self.parsers.contains_key(parser.name()) {
@@ -213,14 +242,21 @@ impl Compiler {
 
     fn input(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedInput> {
         let all = inputs::registry::INPUTS.iter().map(|p| p.name());
-        let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find)?;
+        let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("input {}", plugin.name());
-        check_names(section, &owner, &tables(CommonInput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
-        let context =
-            inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
+        let context = inputs::Context {
+            name: &name,
+            tag,
+            parsers: &self.parsers,
+            multiline: &self.multiline,
+            multiline_limit: self.multiline_limit,
+        };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
@@ -228,9 +264,11 @@ impl Compiler {
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
         let all = filters::registry::FILTERS.iter().map(|p| p.name());
-        let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find)?;
+        let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("filter {}", plugin.name());
-        check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher =
@@ -242,9 +280,11 @@ impl Compiler {
 
     fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
         let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
-        let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find)?;
+        let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("output {}", plugin.name());
-        check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
         let pattern =
@@ -266,11 +306,30 @@ impl Compiler {
     }
 }
 
-fn tables<'t>(
-    common: &'t [codecs::conf::OptionSpec],
-    own: &[&'t [codecs::conf::OptionSpec]],
-) -> Vec<&'t [codecs::conf::OptionSpec]> {
-    std::iter::once(common).chain(own.iter().copied()).collect()
+/// A parser by the name of one that could not be made.
+fn stand_in(section: &Section) -> Option<Parser> {
+    let mut plain = section.clone();
+    plain.entries.retain(|e| e.key.eq_ignore_ascii_case("name"));
+    plain.entries.push(Entry {
+        key: "format".into(),
+        value: "json".into(),
+        ..plain.entries.first()?.clone()
+    });
+    Parser::configure(&plain, &mut Diagnostics::default())
+}
+
+/// Checks the names of a section's entries against the options that all plugins of a kind have, and the plugin's own.
+fn check(
+    section: &Section,
+    owner: &str,
+    common: &[OptionSpec],
+    own: &[&[OptionSpec]],
+    diagnostics: &mut Diagnostics,
+) {
+    let all: Vec<&[OptionSpec]> = std::iter::once(common).chain(own.iter().copied()).collect();
+    check_names(section, owner, &all, diagnostics);
+    check_repeats(section, owner, common, Repeats::LastCounts, diagnostics);
+    own.iter().for_each(|table| check_repeats(section, owner, table, Repeats::Refused, diagnostics));
 }
 
 /// The `Name` of a section, when a plugin has it.
@@ -282,7 +341,7 @@ fn named<'s>(
 ) -> Option<&'s str> {
     let Some(entry) = section.get("name") else {
         diagnostics
-            .error(&section.span, format!("{kind} without `Name`"))
+            .error(&section.span, format!("section `{kind}` is missing the `name` property"))
             .help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
         return None;
     };
@@ -316,32 +375,9 @@ fn matcher(
         }
         Err(rule) => {
             let span: &Span = section.get("match_regex").map_or(&section.span, |e| &e.value_span);
-            diagnostics.error(span, format!("{owner}: `match_regex` does not compile: {rule}"));
-            None
-        }
-    }
-}
-
-/// Warns of filters and outputs that no tag can reach, as far as tags are known before the start.
-fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
-    let tags: Vec<&str> =
-        plan.inputs.iter().flat_map(|i| i.configured.tags.iter().map(String::as_str)).collect();
-    let known = tags.iter().all(|t| !t.contains('*'));
-    if !known || tags.is_empty() || plan.inputs.len() != config.inputs.len() {
-        return;
-    }
-    let reached = |m: &Matcher| m.is_empty() || tags.iter().any(|t| m.fits(t));
-    let all = plan.filters.iter().map(|f| ("filter", &f.name, &f.matcher)).zip(&config.filters);
-    let all = all.chain(plan.outputs.iter().map(|o| ("output", &o.name, &o.matcher)).zip(&config.outputs));
-    for ((kind, name, matcher), section) in all {
-        if !reached(matcher) {
-            let span =
-                section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
-            let pattern =
-                section.get("match").or(section.get("match_regex")).map_or("", |e| e.value.as_str());
             diagnostics
-                .warning(span, format!("{kind} {name}: no tag reaches `{pattern}`"))
-                .help(format!("tags of the inputs: {}", tags.join(", ")));
+                .error(span, format!("{owner}: `match_regex` is `{}`: {rule}", regex.map_or("", |t| &t.0)));
+            None
         }
     }
 }
@@ -365,10 +401,10 @@ impl Plan {
             self.settings.memory_limit >> 20,
             (self.memory_max() - self.settings.memory_limit) >> 20,
         )];
-        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {}", p.name(), p.engine())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
-            lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));
+            lines.extend(input.configured.notes.iter().map(|n| format!("input {n}")));
         }
         lines
     }

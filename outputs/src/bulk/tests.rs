@@ -130,7 +130,7 @@ fn what_cannot_be_is_told() {
         (&ES, &[("Port", "0")][..], "not a number from 1"),
         (&ES, &[("cloud_id", "x")], "`cloud_id`"),
         (&ES, &[("Index", "")], "`index` is empty"),
-        (&ES, &[("aws_auth", "on"), ("aws_region", "eu-central-1")], "not supported yet"),
+        (&ES, &[("aws_auth", "on")], "needs `aws_region`"),
         (&ES, &[("http_api_key", "a\nb")], "`http_api_key` holds"),
         (&ES, &[("Path", "a b")], "`path` and `pipeline`"),
         (&OPENSEARCH, &[("Index", "$")], ""),
