@@ -244,7 +244,8 @@ fn ready(output: &impl AsFd, engine: &InputContext) -> bool {
 /// Asks the command, and all that it started, to end.
 fn terminate(child: &Child) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        drop(kill_process_group(group, Signal::TERM));
+        // It may have ended by itself.
+        let _ = kill_process_group(group, Signal::TERM);
     }
 }
 

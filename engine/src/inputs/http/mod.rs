@@ -221,16 +221,16 @@ impl Input for Listening {
 
 /// The kind of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+enum Kind {
     Json,
     Form,
 }
 
 /// Bytes before a body in its block: kind, encoding, and the length of the sender's address, which follows.
-pub(super) const HEAD_BYTES: usize = 3;
+const HEAD_BYTES: usize = 3;
 
 /// A body's block begins with this.
-pub(super) fn head(kind: Kind, encoding: Encoding, remote: &[u8]) -> Vec<u8> {
+fn head(kind: Kind, encoding: Encoding, remote: &[u8]) -> Vec<u8> {
     let remote = &remote[..remote.len().min(usize::from(u8::MAX))];
     let mut head = vec![kind as u8, encoding as u8, remote.len() as u8];
     head.extend_from_slice(remote);

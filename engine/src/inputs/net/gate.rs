@@ -55,10 +55,10 @@ impl Gate {
 
     /// Wakes those who wait whenever the engine rings; never ends.
     pub async fn watch(&self) -> std::io::Result<()> {
-        let bell: AsyncFd<OwnedFd> = AsyncFd::new(self.engine.wake_fd().try_clone_to_owned()?)?;
+        let bell: AsyncFd<OwnedFd> = AsyncFd::register(self.engine.wake_fd().try_clone_to_owned()?)?;
         loop {
             let mut ready = bell.readable().await?;
-            drop(rustix::io::read(bell.get_ref(), &mut [0; 8]));
+            let _ = rustix::io::read(bell.get_ref(), &mut [0; 8]);
             ready.clear_ready();
             self.memory.notify_waiters();
             if self.stopping() {
