@@ -5,6 +5,8 @@
 
 pub mod accessor;
 pub mod conf;
+pub mod forward;
+pub mod framing;
 pub mod json;
 pub mod lines;
 pub mod msgpack;

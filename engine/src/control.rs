@@ -1,7 +1,7 @@
 //! Start and stop of the program, as its parts see it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Shared by all parts.
@@ -11,6 +11,7 @@ pub struct Control {
     flushed: AtomicBool,
     over: AtomicBool,
     failed: AtomicBool,
+    code: AtomicI32,
     /// Inputs that have not reached a natural end.
     unfinished: AtomicUsize,
     changed: Notify,
@@ -56,6 +57,17 @@ impl Control {
     /// True once nobody waits any more.
     pub fn over(&self) -> bool {
         self.over.load(Ordering::Acquire)
+    }
+
+    /// The program is to stop, with this exit code unless something fails.
+    pub fn end(&self, code: i32) {
+        self.code.store(code, Ordering::Release);
+        self.stop();
+    }
+
+    /// The exit code that the program would end with now.
+    pub fn exit_code(&self) -> i32 {
+        if self.failed() { 1 } else { self.code.load(Ordering::Acquire) }
     }
 
     /// Something went wrong that ends the program with an error.

@@ -72,6 +72,8 @@ struct LaneQueue {
     queued: VecDeque<Queued>,
     bytes: usize,
     closed: bool,
+    /// A sender waits for something in it.
+    urgent: bool,
 }
 
 impl Lanes {
@@ -94,6 +96,7 @@ impl Lanes {
         self.metrics.queued_records.fetch_add(u64::from(queued.segment.records), Relaxed);
         let mut queue = lane.queue.lock().expect("lane lock");
         queue.bytes += bytes;
+        queue.urgent |= queued.ack.urgent();
         queue.queued.push_back(queued);
         drop(queue);
         lane.arrived.notify_one();
@@ -189,6 +192,7 @@ impl Delivery {
             {
                 let mut queue = lane.queue.lock().expect("lane lock");
                 let hurry = queue.closed
+                    || queue.urgent
                     || self.pressure.raised.load(Relaxed)
                     || due.is_some_and(|d| d <= Instant::now());
                 if !queue.queued.is_empty() && (hurry || queue.bytes >= target) {
@@ -379,5 +383,6 @@ fn take(queue: &mut LaneQueue, target: usize) -> UnderWay {
         way.rest.push((ack, charge, pool));
     }
     queue.bytes -= way.bytes;
+    queue.urgent &= !queue.queued.is_empty();
     way
 }

@@ -120,12 +120,12 @@ impl Running {
             () = self.control.wait(|| self.control.stopping()) => {}
             name = signals.next() => log!(Warn, "engine", "{name} received: stopping within {:.0} s; a second one ends at once", self.grace.as_secs_f64()),
         }
-        let failed = self.control.failed();
+        let control = self.control.clone();
         tokio::select! {
-            () = self.stop() => i32::from(failed),
+            () = self.stop() => control.exit_code(),
             name = signals.next() => {
                 log!(Warn, "engine", "second {name}: ending at once; what is not delivered stays uncommitted");
-                i32::from(failed)
+                control.exit_code()
             }
         }
     }

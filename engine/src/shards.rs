@@ -112,6 +112,12 @@ impl Ack {
         (ticket.source.input.component.splitn(3, ':').nth(2).unwrap_or_default(), ticket.made.elapsed())
     }
 
+    /// True while a sender waits for this segment.
+    pub fn urgent(&self) -> bool {
+        let Some(ticket) = &self.0 else { return false };
+        ticket.source.info.cursor.as_ref().is_some_and(|cursor| cursor.urgent())
+    }
+
     /// The segment is delivered, or dropped and counted.
     pub fn accept(mut self) {
         if let Some(ticket) = self.0.take() {
@@ -482,6 +488,13 @@ impl<'j> JobRun<'j> {
     pub fn emit(&mut self, record: Record<'j>) {
         self.counters.records += 1;
         self.walk(0, record, 0);
+    }
+
+    /// The same for a record whose tag is not its source's.
+    pub fn emit_as(&mut self, tag: &str, record: Record<'j>) {
+        self.counters.records += 1;
+        let sink = self.sink(tag);
+        self.walk(sink, record, 0);
     }
 
     fn walk(&mut self, sink: usize, mut record: Record<'j>, retagged: usize) {

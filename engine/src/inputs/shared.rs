@@ -302,4 +302,8 @@ impl Engine for InputShared {
         log!(Error, self.component, "{message}");
         self.control.fail();
     }
+
+    fn end(&self, code: i32) {
+        self.control.end(code);
+    }
 }

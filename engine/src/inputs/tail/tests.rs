@@ -190,6 +190,7 @@ impl Engine for Double {
         self.changed.notify_all();
     }
 
+    fn end(&self, _: i32) {}
     fn fail(&self, message: String) {
         panic!("{message}");
     }
