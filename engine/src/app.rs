@@ -46,7 +46,7 @@ pub fn main(args: Vec<String>) -> i32 {
 }
 
 /// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
-const OPTIONS_REFUSED: i32 = 255;
+pub(crate) const OPTIONS_REFUSED: i32 = 255;
 
 /// Why there is no plan.
 enum Unplanned {

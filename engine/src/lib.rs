@@ -22,6 +22,8 @@ pub mod queue;
 pub mod random;
 pub mod retry;
 pub mod run;
+pub mod serial;
 pub mod shards;
 #[cfg(test)]
 mod testing;
+pub mod walk;

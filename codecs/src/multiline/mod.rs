@@ -14,7 +14,7 @@ mod docker;
 mod group;
 mod instant;
 mod rules;
-mod stash;
+pub mod stash;
 mod state;
 #[cfg(test)]
 mod tests;
