@@ -227,12 +227,13 @@ mod tests {
             (panes, length, rate) in (2usize..5, 1i64..5, 1u32..4)
         ) {
             let mut window = Window::default();
-            // The interval of each record that passed, counted from the first.
-            let (mut passed, mut now): (Vec<i64>, i64) = (Vec::new(), 100);
+            // The interval of each record that passed, counted from the first record.
+            let (mut passed, mut now, mut first): (Vec<i64>, i64, Option<i64>) = (Vec::new(), 100, None);
             for (wait, burst) in steps {
                 now += wait;
+                let first = *first.get_or_insert(now);
                 for _ in 0..burst {
-                    let interval = (now - 100) / length;
+                    let interval = (now - first) / length;
                     let recent = passed.iter().filter(|p| **p > interval - panes as i64).count();
                     let naive = (recent as f64) / (panes as f64) < f64::from(rate);
                     window.advance(now, panes, length);

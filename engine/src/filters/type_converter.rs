@@ -301,7 +301,7 @@ mod tests {
             ("int_key n x float", Some("1.0")),
             ("int_key neg x uint", Some("18446744073709551611")),
             ("uint_key neg x str", Some("\"18446744073709551611\"")),
-            ("uint_key big x float", Some("1.8446744073709552e19")),
+            ("uint_key big x float", Some("1.8446744073709552e+19")),
             ("float_key f x string", Some("\"2.5\"")),
             ("float_key f x int", Some("2")),
             ("str_key bad x float", Some("0.0")),

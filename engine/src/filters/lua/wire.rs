@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(round(all, &Types::default()).as_deref(), Some(all));
         for (input, want) in [
             (r#"{"a":5.0,"b":null,"c":1e2}"#, r#"{"a":5,"c":100}"#),
-            (r#"{"a":1,"b":2,"a":3}"#, r#"{"b":2,"a":3}"#),
+            (r#"{"a":1,"b":2,"a":3}"#, r#"{"a":3,"b":2}"#),
             (r#"{"a":1,"a":null}"#, "{}"),
             ("{}", "{}"),
         ] {
