@@ -34,7 +34,14 @@ impl FilterInstance {
     /// An instance with fresh counters.
     pub fn new(name: String, matcher: Matcher, filter: Arc<dyn Filter>) -> FilterInstance {
         let stage = filter.stage();
-        FilterInstance { name, matcher, filter, metrics: Arc::default(), stage, loop_told: Default::default() }
+        FilterInstance {
+            name,
+            matcher,
+            filter,
+            metrics: Arc::default(),
+            stage,
+            loop_told: Default::default(),
+        }
     }
 
     /// Tells once that a record was re-tagged over and over.

@@ -292,9 +292,9 @@ impl Compiler {
         let condition = filters::Condition::of(section, &owner, diagnostics)?;
         let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(())?;
         if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
-            diagnostics
-                .error(&section.span, format!("{owner}: it cannot be a processor of an output"))
-                .help("use it as a filter, or as a processor of an input: there its records can be routed again");
+            diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
+                "use it as a filter, or as a processor of an input: there its records can be routed again",
+            );
             return Err(());
         }
         let filter = match condition {

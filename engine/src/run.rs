@@ -210,9 +210,8 @@ fn instances(
     // Filters first, then the processors of inputs, then those of outputs; `start_inputs` counts on it.
     let inputs = plan.inputs.iter().flat_map(|i| &i.processors);
     let filters = plan.filters.iter().chain(inputs).chain(plan.outputs.iter().flat_map(|o| &o.processors));
-    let filters: Vec<FilterInstance> = filters
-        .map(|f| FilterInstance::new(f.name.clone(), f.matcher.clone(), f.filter.clone()))
-        .collect();
+    let filters: Vec<FilterInstance> =
+        filters.map(|f| FilterInstance::new(f.name.clone(), f.matcher.clone(), f.filter.clone())).collect();
     let mut processors = filters.len() - plan.outputs.iter().map(|o| o.processors.len()).sum::<usize>();
     let outputs: Vec<OutputInstance> = plan
         .outputs

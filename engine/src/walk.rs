@@ -6,7 +6,7 @@
 use crate::budget::Pool;
 use crate::decode::SourceState;
 use crate::filters::{FilterContext, Holding, Outcome, Stage};
-use crate::pipeline::{JobCounters, Pipeline, Route, Survival};
+use crate::pipeline::{FilterInstance, JobCounters, Pipeline, Route, Survival};
 use crate::random::Random;
 use bumpalo::Bump;
 use codecs::BumpVec;
@@ -58,6 +58,8 @@ pub(crate) struct Place {
     pub(crate) retagged: u32,
     /// Filters of the route before this one that hold records back are passed by.
     pub(crate) passed: u32,
+    /// The filter that gave it its tag, plus 1: that one it does not meet again, as in Fluent Bit.
+    pub(crate) emitter: u32,
 }
 
 /// One running job, as its decoder sees it.
@@ -159,7 +161,8 @@ impl<'j> JobRun<'j> {
         let Some(at) = self.sinks[sink].route.filters.iter().position(|&n| n == filter) else { return };
         let place = Place { sink: sink as u32, at: at as u32, ..Place::default() };
         let (mut made, mut none) = (BumpVec::new_in(self.arena), self.record());
-        let outcome = self.call(filter, place, &mut none, &mut made, true);
+        let instance = &self.pipeline.filters[filter];
+        let outcome = self.call(instance, filter, sink, &mut none, &mut made, true);
         self.go_on(place, outcome == Outcome::Reenter, made);
     }
 
@@ -176,20 +179,21 @@ impl<'j> JobRun<'j> {
     }
 
     /// Calls a filter on a record, or lets it let go of what it holds back.
-    #[inline]
+    #[inline(always)]
     fn call(
         &mut self,
+        instance: &'j FilterInstance,
         filter: usize,
-        place: Place,
+        sink: usize,
         record: &mut Record<'j>,
         made: &mut BumpVec<'j, Record<'j>>,
         let_go: bool,
     ) -> Outcome<'j> {
-        let pipeline = self.pipeline;
-        let instance = &pipeline.filters[filter];
-        let tag = &self.sinks[place.sink as usize].route.tag;
-        let holds = instance.stage == Stage::Source;
-        let held = self.holding.as_mut().filter(|_| holds).map(|h| h.of(filter, tag));
+        let tag = &self.sinks[sink].route.tag;
+        let held = match (instance.stage, &mut self.holding) {
+            (Stage::Source, Some(holding)) => Some(holding.of(filter, tag)),
+            _ => None,
+        };
         let mut context = FilterContext {
             arena: self.arena,
             tag,
@@ -210,10 +214,14 @@ impl<'j> JobRun<'j> {
 
     fn walk(&mut self, mut place: Place, mut record: Record<'j>) {
         let (pipeline, sink) = (self.pipeline, place.sink as usize);
+        let mut made = BumpVec::new_in(self.arena);
         for at in place.at as usize..self.sinks[sink].filters.len() {
             let filter = self.sinks[sink].route.filters[at];
             let instance = &pipeline.filters[filter];
             place.at = at as u32;
+            if place.emitter == filter as u32 + 1 {
+                continue;
+            }
             match instance.stage {
                 Stage::Free => {}
                 Stage::Source if place.at < place.passed => continue,
@@ -225,8 +233,7 @@ impl<'j> JobRun<'j> {
                 }
             }
             self.sinks[sink].filters[at].0 += 1;
-            let mut made = BumpVec::new_in(self.arena);
-            match self.call(filter, place, &mut record, &mut made, false) {
+            match self.call(instance, filter, sink, &mut record, &mut made, false) {
                 Outcome::Keep => {}
                 Outcome::Failed => {
                     instance.metrics.failed.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +244,7 @@ impl<'j> JobRun<'j> {
                 }
                 Outcome::Retag { tag, keep } if place.retagged < RETAG_MAX => {
                     instance.metrics.added.fetch_add(1, Ordering::Relaxed);
-                    self.retag(tag, place, &record);
+                    self.retag(tag, filter, place, &record);
                     if !keep {
                         self.sinks[sink].filters[at].1 += 1;
                         return;
@@ -251,12 +258,12 @@ impl<'j> JobRun<'j> {
     }
 
     /// A copy of the record enters the filters of another tag.
-    fn retag(&mut self, tag: &str, place: Place, record: &Record<'j>) {
+    fn retag(&mut self, tag: &str, filter: usize, place: Place, record: &Record<'j>) {
         let copy = Record { time: record.time, fields: record.fields.clone() };
         let sink = self.sink(tag);
         let at = self.sinks[sink].route.processors as u32;
-        let retagged = place.retagged + 1;
-        self.walk(Place { sink: sink as u32, at, retagged, ..Place::default() }, copy);
+        let (retagged, emitter) = (place.retagged + 1, filter as u32 + 1);
+        self.walk(Place { sink: sink as u32, at, retagged, emitter, ..Place::default() }, copy);
     }
 
     /// What a filter made in the place of a record goes on.
@@ -329,7 +336,8 @@ impl<'j> JobRun<'j> {
             }
             processor.metrics.records.fetch_add(1, Ordering::Relaxed);
             let mut made = BumpVec::new_in(self.arena);
-            match self.call(instance.processors[at], place, &mut record, &mut made, false) {
+            let sink = place.sink as usize;
+            match self.call(processor, instance.processors[at], sink, &mut record, &mut made, false) {
                 // The plan lets nothing re-tag here.
                 Outcome::Keep | Outcome::Retag { .. } => {}
                 Outcome::Failed => {
@@ -375,7 +383,8 @@ pub(crate) struct Later {
 
 impl Later {
     fn keep(&mut self, place: Place, record: &Record<'_>) {
-        for n in [place.sink, place.output, place.at, place.retagged, place.passed, record.time.nanos] {
+        let Place { sink, output, at, retagged, passed, emitter } = place;
+        for n in [sink, output, at, retagged, passed, emitter, record.time.nanos] {
             self.bytes.extend_from_slice(&n.to_le_bytes());
         }
         self.bytes.extend_from_slice(&record.time.secs.to_le_bytes());
@@ -383,12 +392,18 @@ impl Later {
     }
 
     fn next<'a>(bytes: &'a [u8], arena: &'a Bump) -> Option<(Place, Record<'a>, &'a [u8])> {
-        let (head, rest) = bytes.split_first_chunk::<24>()?;
+        let (head, rest) = bytes.split_first_chunk::<28>()?;
         let (secs, rest) = rest.split_first_chunk::<8>()?;
         let word = |n: usize| u32::from_le_bytes([head[n], head[n + 1], head[n + 2], head[n + 3]]);
-        let place =
-            Place { sink: word(0), output: word(4), at: word(8), retagged: word(12), passed: word(16) };
-        let time = Timestamp { secs: i64::from_le_bytes(*secs), nanos: word(20) };
+        let place = Place {
+            sink: word(0),
+            output: word(4),
+            at: word(8),
+            retagged: word(12),
+            passed: word(16),
+            emitter: word(20),
+        };
+        let time = Timestamp { secs: i64::from_le_bytes(*secs), nanos: word(24) };
         let (fields, rest) = codecs::multiline::stash::load_next(rest, arena)?;
         Some((place, Record { time, fields }, rest))
     }
@@ -403,7 +418,7 @@ mod tests {
     fn what_waits_comes_back_as_it_was() {
         let arena = Bump::new();
         let mut later = Later::default();
-        let place = Place { sink: 1, output: 2, at: 3, retagged: 4, passed: 5 };
+        let place = Place { sink: 1, output: 2, at: 3, retagged: 4, passed: 5, emitter: 6 };
         for n in 0..3 {
             let mut record = Record::new_in(&arena, Timestamp { secs: -n, nanos: 999_999_999 });
             record.fields.push(Field::new(Text::plain(b"n"), Value::Int(n)));

@@ -133,10 +133,19 @@ pipeline:
         .spawn();
     let mut engine = status.unwrap();
     let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-    let came = wait_for(Duration::from_secs(20), || text("one").lines().count() >= 2 && !text("two").is_empty());
+    let came =
+        wait_for(Duration::from_secs(20), || text("one").lines().count() >= 2 && !text("two").is_empty());
     engine.kill().unwrap();
     engine.wait().unwrap();
     assert!(came, "{} {}", text("one"), text("two"));
     assert_eq!(text("one"), "{\"log\":\"x\",\"by\":\"input\",\"n\":1}\n{\"log\":\"t\"}\n");
     assert_eq!(text("two"), "{\"log\":\"x\",\"level\":\"info\",\"by\":\"input\"}\n");
+}
+
+#[test]
+fn a_record_does_not_meet_again_the_filter_that_gave_it_its_tag() {
+    let again = "[FILTER]\n name rewrite_tag\n match *\n rule $log n=77\\s again true\n\
+                 [FILTER]\n name modify\n match again\n add n x\n";
+    let (_folder, out) = run(again);
+    assert_eq!(out.iter().filter(|line| line.starts_with("x ")).count(), FILES.len());
 }

@@ -57,7 +57,11 @@ fn number(text: &[u8]) -> Option<f64> {
 
 impl Condition {
     /// The condition of a processor's section, where it has one.
-    pub fn of(section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Result<Option<Condition>, ()> {
+    pub fn of(
+        section: &Section,
+        owner: &str,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<Option<Condition>, ()> {
         let mut complete = true;
         for child in section.children.iter().filter(|c| c.name != "condition") {
             let message = format!("{owner}: `{}` cannot be a map of keys and values", child.name);
@@ -130,7 +134,11 @@ fn rule(section: &Section) -> Result<Rule, String> {
         }
     };
     let metadata = text("context").is_some_and(|c| c.eq_ignore_ascii_case("metadata"));
-    Ok(Rule { field: Template::parse(field).map_err(|e| format!("`field` is `{field}`: {e}"))?, metadata, op })
+    Ok(Rule {
+        field: Template::parse(field).map_err(|e| format!("`field` is `{field}`: {e}"))?,
+        metadata,
+        op,
+    })
 }
 
 impl Rule {
@@ -224,7 +232,8 @@ mod tests {
     fn fits(op: &str, rules: &[&str]) -> bool {
         let mut diagnostics = Diagnostics::default();
         let condition = Condition::of(&processor(op, rules), "p", &mut diagnostics);
-        let condition = condition.ok().flatten().unwrap_or_else(|| panic!("{rules:?}: {:?}", diagnostics.list));
+        let condition =
+            condition.ok().flatten().unwrap_or_else(|| panic!("{rules:?}: {:?}", diagnostics.list));
         let filter = condition.before(configure(&grep::PLUGIN, "Exclude level ."));
         run(&*filter, RECORD, &mut Timestamp::default()).0.is_none()
     }

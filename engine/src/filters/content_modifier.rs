@@ -320,7 +320,10 @@ mod tests {
                 Some(want) => format!(r#"{{"b":1,"v":{want}}}"#),
                 None => input.clone(),
             };
-            check_all(&PLUGIN, &[(&format!("action convert\nkey v\nconverted_type {kind}"), &input, &output)]);
+            check_all(
+                &PLUGIN,
+                &[(&format!("action convert\nkey v\nconverted_type {kind}"), &input, &output)],
+            );
         }
     }
 

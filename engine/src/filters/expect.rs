@@ -191,7 +191,11 @@ fn type_name(value: &Value<'_>) -> &'static str {
 
 impl Rules {
     /// The first rule that is broken: its number, and what is wrong.
-    fn first_broken<'a>(&self, record: &Record<'a>, context: &FilterContext<'a, '_>) -> Option<(usize, String)> {
+    fn first_broken<'a>(
+        &self,
+        record: &Record<'a>,
+        context: &FilterContext<'a, '_>,
+    ) -> Option<(usize, String)> {
         self.rules.iter().enumerate().find_map(|(n, rule)| {
             let value = rule.key.get(&record.fields, context.arena);
             rule.broken(value).map(|why| (n, why))
@@ -269,8 +273,7 @@ mod tests {
             ("key_exists log\nkey_exists nope\nkey_exists n", false),
         ] {
             let lines = format!("action result_key\n{rules}");
-            let (output, _) =
-                run(&*configure(&PLUGIN, lines.trim_end()), RECORD, &mut Timestamp::default());
+            let (output, _) = run(&*configure(&PLUGIN, lines.trim_end()), RECORD, &mut Timestamp::default());
             assert_eq!(output, Some(format!("{{\"matched\":{kept},{}", &RECORD[1..])), "{rules}");
         }
         let named = "action result_key\nresult_key m";

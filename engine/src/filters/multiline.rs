@@ -121,7 +121,9 @@ fn chain(
     }
     if parsers.is_empty() && complete {
         let message = format!("{}: `multiline.parser` is missing", context.name);
-        diagnostics.error(span, message).help("rule: one of docker, cri, java, python, go, ruby, or your own");
+        diagnostics
+            .error(span, message)
+            .help("rule: one of docker, cri, java, python, go, ruby, or your own");
         return None;
     }
     let key = options.key_content.as_ref().map(|t| t.0.as_str());

@@ -28,10 +28,7 @@ enum Other {
 }
 
 /// The plugin of a processor's section; `Ok(None)` where it would see nothing, which is told.
-pub fn named(
-    section: &Section,
-    diagnostics: &mut Diagnostics,
-) -> Result<Option<&'static dyn Plugin>, ()> {
+pub fn named(section: &Section, diagnostics: &mut Diagnostics) -> Result<Option<&'static dyn Plugin>, ()> {
     let Some(entry) = section.get("name") else {
         diagnostics.error(&section.span, "processor without `name`");
         return Err(());
@@ -45,8 +42,7 @@ pub fn named(
         (None, None) => {
             let names = registry::FILTERS.iter().chain(PROCESSORS).map(|p| p.name());
             let near = nearest(&name, names);
-            let error = diagnostics
-                .error(&entry.value_span, format!("unknown processor `{}`", entry.value));
+            let error = diagnostics.error(&entry.value_span, format!("unknown processor `{}`", entry.value));
             if let Some(near) = near {
                 error.help(format!("did you mean `{near}`?"));
             }

@@ -1,8 +1,8 @@
 //! Every filter there is, in documentation order.
 
 use super::{
-    Plugin, expect, grep, lua, modify, multiline, nest, parser, record_modifier, rewrite_tag, sysinfo, throttle,
-    type_converter,
+    Plugin, expect, grep, lua, modify, multiline, nest, parser, record_modifier, rewrite_tag, sysinfo,
+    throttle, type_converter,
 };
 
 /// The filters. Adding one is its file and one line here.

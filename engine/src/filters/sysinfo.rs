@@ -97,11 +97,7 @@ mod tests {
             &[
                 ("", r#"{"a":1}"#, r#"{"a":1}"#),
                 ("os_name_key os", r#"{"a":1}"#, r#"{"a":1,"os":"linux"}"#),
-                (
-                    "os_name_key os\nfluentbit_version_key v",
-                    r#"{"os":"x"}"#,
-                    r#"{"v":"5.1.1","os":"linux"}"#,
-                ),
+                ("os_name_key os\nfluentbit_version_key v", r#"{"os":"x"}"#, r#"{"v":"5.1.1","os":"linux"}"#),
             ],
         );
         let all = "kernel_version_key k\nos_version_key o\nhostname_key h";

@@ -7,8 +7,8 @@ use codecs::conf::{Diagnostics, Entry, Section, Span, Variables};
 use codecs::json::{self, Escape};
 use codecs::multiline::{BUILTINS, Multiline};
 use codecs::parsers::{Parser, Scratch};
-use codecs::{Bump, BumpVec};
 use codecs::record::{Record, Timestamp};
+use codecs::{Bump, BumpVec};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,17 +47,11 @@ pub(super) fn try_configure(
 ) -> (Option<Arc<dyn Filter>>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let named = BUILTINS.iter().filter(|name| lines.contains(**name));
-    let multiline: HashMap<String, Arc<Multiline>> = named
-        .filter_map(|name| Some(((*name).to_owned(), Arc::new(Multiline::builtin(name)?))))
-        .collect();
+    let multiline: HashMap<String, Arc<Multiline>> =
+        named.filter_map(|name| Some(((*name).to_owned(), Arc::new(Multiline::builtin(name)?)))).collect();
     let variables = Variables::default();
-    let context = Context {
-        name: plugin.name(),
-        parsers,
-        multiline: &multiline,
-        variables: &variables,
-        folder: None,
-    };
+    let context =
+        Context { name: plugin.name(), parsers, multiline: &multiline, variables: &variables, folder: None };
     let filter = plugin.configure(&section(lines), &context, &mut diagnostics);
     assert_eq!(filter.is_none(), diagnostics.has_errors(), "{lines}: {:?}", diagnostics.list);
     (filter, diagnostics)

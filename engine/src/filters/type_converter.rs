@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 codecs::options! {
-    /// Appends a value in another type, under another key. What cannot be converted is appended as it is, beside what can.
+    /// Appends a value in another type, under another key. What cannot be converted is appended as it is.
     pub struct Options {
         /// `KEY NEW_KEY TYPE`: from an integer to string, float or uint.
         int_key "int_key": Many<Words>,
@@ -79,8 +79,12 @@ impl Plugin for TypeConverter {
         diagnostics: &mut Diagnostics,
     ) -> Option<Arc<dyn Filter>> {
         Options::read(section, context.name, diagnostics)?;
-        let kinds =
-            [("str_key", Type::Text), ("int_key", Type::Int), ("uint_key", Type::Uint), ("float_key", Type::Float)];
+        let kinds = [
+            ("str_key", Type::Text),
+            ("int_key", Type::Int),
+            ("uint_key", Type::Uint),
+            ("float_key", Type::Float),
+        ];
         let (mut rules, mut complete) = (Vec::new(), true);
         for (option, from) in kinds {
             for entry in section.all(option) {
@@ -262,18 +266,14 @@ pub(super) fn leading_float(text: &[u8]) -> f64 {
 
 impl Filter for Rules {
     fn apply<'a>(&'a self, record: &mut Record<'a>, context: &mut FilterContext<'a, '_>) -> Outcome<'a> {
-        let (own, mut converted) = (record.fields.len(), false);
+        let own = record.fields.len();
         for rule in &self.rules {
             let Some(value) = rule.key.get_keyed(&record.fields[..own], context.arena) else { continue };
             let made = rule.convert(value, context.arena);
-            converted |= made.is_some();
             if made.is_none() && !rule.told.swap(true, Ordering::Relaxed) {
                 log!(Error, self.component, "failed to convert. key={} (told once)", rule.text);
             }
             record.fields.push(Field::new(rule.new_key.text(), made.unwrap_or(value)));
-        }
-        if !converted {
-            record.fields.truncate(own);
         }
         Outcome::Keep
     }
@@ -305,12 +305,12 @@ mod tests {
             ("float_key f x string", Some("\"2.5\"")),
             ("float_key f x int", Some("2")),
             ("str_key bad x float", Some("0.0")),
-            ("str_key bad x int", None),
-            ("str_key n x int", None),
-            ("int_key n x hex", None),
-            ("int_key n x int", None),
-            ("str_key num x string", None),
-            ("float_key n x int", None),
+            ("str_key bad x int", Some("\"zz\"")),
+            ("str_key n x int", Some("1")),
+            ("int_key n x hex", Some("1")),
+            ("int_key n x int", Some("1")),
+            ("str_key num x string", Some("\"12\"")),
+            ("float_key n x int", Some("1")),
             ("int_key $k['l'][0] x string", None),
             ("int_key absent x string", None),
         ] {

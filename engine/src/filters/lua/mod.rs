@@ -143,7 +143,9 @@ fn source(
     }
     let Some(Text(script)) = &options.script else {
         let message = format!("{}: neither `script` nor `code` is set", context.name);
-        diagnostics.error(&section.span, message).help("rule: the path of a Lua script, or the script itself");
+        diagnostics
+            .error(&section.span, message)
+            .help("rule: the path of a Lua script, or the script itself");
         return None;
     };
     let path = locate(script, context.folder);
@@ -152,7 +154,9 @@ fn source(
         Err(error) => {
             let span = section.get("script").map_or(&section.span, |e| &e.value_span);
             let message = format!("{}: cannot read the script `{}`: {error}", context.name, path.display());
-            diagnostics.error(span, message).help("a relative path counts from the working folder, then from the configuration's");
+            diagnostics
+                .error(span, message)
+                .help("a relative path counts from the working folder, then from the configuration's");
             None
         }
     }
@@ -212,7 +216,11 @@ impl Script {
         let mut told = self.told.lock().expect("told lock");
         if told.len() < TOLD_MAX && !told.contains(message) {
             told.insert(message.to_owned());
-            log!(Error, self.component, "{message}; the record goes on as it came (told once, always counted)");
+            log!(
+                Error,
+                self.component,
+                "{message}; the record goes on as it came (told once, always counted)"
+            );
         }
         Outcome::Failed
     }
@@ -245,7 +253,9 @@ impl Script {
             (-1, _) => return Ok(Outcome::Drop),
             (0, _) => return Ok(Outcome::Keep),
             (code, _) => {
-                return Ok(self.fails(&format!("{} gave the code {code}; known are -1, 0, 1 and 2", self.call)));
+                return Ok(
+                    self.fails(&format!("{} gave the code {code}; known are -1, 0, 1 and 2", self.call))
+                );
             }
         };
         let time = match code {

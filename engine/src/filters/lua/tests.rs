@@ -1,5 +1,5 @@
-use super::super::testing::{configure, refused, run, run_with, section, start};
 use super::super::Held;
+use super::super::testing::{configure, refused, run, run_with, section, start};
 use super::*;
 use codecs::record::Timestamp;
 
@@ -14,8 +14,13 @@ fn script(body: &str, options: &[(&str, &str)]) -> Arc<dyn Filter> {
     }
     let mut diagnostics = Diagnostics::default();
     let (parsers, multiline, variables) = Default::default();
-    let context =
-        Context { name: "lua.0", parsers: &parsers, multiline: &multiline, variables: &variables, folder: None };
+    let context = Context {
+        name: "lua.0",
+        parsers: &parsers,
+        multiline: &multiline,
+        variables: &variables,
+        folder: None,
+    };
     let filter = PLUGIN.configure(&lines, &context, &mut diagnostics);
     let filter = filter.unwrap_or_else(|| panic!("{body}: {:?}", diagnostics.list));
     start(&*filter).expect(body);
@@ -35,6 +40,8 @@ fn codes_say_what_becomes_of_a_record() {
         ("r.n = tag return 1, ts, r", &[r#"{"a":1,"s":"x","n":"src.one"}"#]),
         ("r.a = nil return 2, ts, r", &[r#"{"s":"x"}"#]),
         ("return 2, ts, {{n=1},{},{n=3}}", &[r#"{"n":1}"#, "{}", r#"{"n":3}"#]),
+        ("return 2, ts, {w={x=1,5}, v={[1]=1,[3]=3}}", &[r#"{"w":[5],"v":[1,null,3]}"#]),
+        ("r[1] = 'one' return 2, ts, r", &[r#"{"a":1,"s":"x","1":"one"}"#]),
         ("return '2', ts, {n=1}", &[r#"{"n":1}"#]),
         ("return 2, ts, {}", &["{}"]),
         // What failed leaves the record as it was.
@@ -90,7 +97,8 @@ fn options_of_types() {
 
 #[test]
 fn all_libraries_are_there() {
-    let body = "r.n = require('ffi').sizeof('int') + require('bit').bor(1, 2) + #arg_or_none() return 2, ts, r";
+    let body =
+        "r.n = require('ffi').sizeof('int') + require('bit').bor(1, 2) + #arg_or_none() return 2, ts, r";
     let filter = script(&format!("function arg_or_none() return debug.getinfo(1,'S').what end {body}"), &[]);
     assert_eq!(all(&*filter, "{}"), [r#"{"n":10}"#]);
 }
@@ -114,10 +122,9 @@ fn what_cannot_work_is_refused_or_does_not_start() {
     ] {
         refused(&PLUGIN, lines, message);
     }
-    for (lines, message) in [
-        ("call f\ncode x = 1", "function f is not found"),
-        ("call f\ncode error('at load')", "at load"),
-    ] {
+    for (lines, message) in
+        [("call f\ncode x = 1", "function f is not found"), ("call f\ncode error('at load')", "at load")]
+    {
         let error = start(&*configure(&PLUGIN, lines)).expect_err(lines);
         assert!(error.contains(message), "{error}");
     }

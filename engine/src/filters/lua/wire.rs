@@ -293,17 +293,15 @@ impl<'a> Reader<'a, '_> {
     fn keys_and_values(&mut self, tag: u8, depth: usize) -> Option<Table<'a>> {
         let (mut array, mut hash) = (BumpVec::new_in(self.arena), BumpVec::new_in(self.arena));
         let first = usize::from(tag >= 0x0c);
-        if matches!(tag, 0x0a..=0x0d) {
-            let count = (self.u32()? as usize).checked_sub(first)?;
-            for _ in 0..count {
-                array.push(self.value(b"", false, depth + 1)?);
-            }
+        // Both counts stand before what they count.
+        let listed = if tag >= 0x0a { (self.u32()? as usize).checked_sub(first)? } else { 0 };
+        let hashed = if tag & 1 == 1 { self.u32()? } else { 0 };
+        for _ in 0..listed {
+            array.push(self.value(b"", false, depth + 1)?);
         }
-        if matches!(tag, 0x09 | 0x0b | 0x0d) {
-            for _ in 0..self.u32()? {
-                let (key, number) = self.key()?;
-                hash.push((Field::new(key, self.value(key.bytes, number.is_none(), depth + 1)?), number));
-            }
+        for _ in 0..hashed {
+            let (key, number) = self.key()?;
+            hash.push((Field::new(key, self.value(key.bytes, number.is_none(), depth + 1)?), number));
         }
         matches!(tag, 0x08..=0x0d).then_some(Table { array, first, hash })
     }
@@ -386,7 +384,9 @@ mod tests {
         let arena = Bump::new();
         let mut fields = Fields::new_in(&arena);
         json::parse_object(text.as_bytes(), &arena, &mut json::Scratch::default(), &mut fields).expect(text);
-        let Value::Map(opened) = open(Value::Map(arena.alloc_slice_copy(&fields)), &arena) else { panic!("a map") };
+        let Value::Map(opened) = open(Value::Map(arena.alloc_slice_copy(&fields)), &arena) else {
+            panic!("a map")
+        };
         let mut bytes = Vec::new();
         write_map(&mut bytes, opened, types);
         let mut out = Vec::new();
@@ -434,6 +434,13 @@ mod tests {
         assert_eq!(read_all(holes, &none).as_deref(), Some(r#"{"a":[true,null,false]}"#));
         let fraction = b"\x09\x01\x21a\x09\x01\x07\0\0\0\0\0\0\xf8?\x01";
         assert_eq!(read_all(fraction, &none).as_deref(), Some(r#"{"a":{"1.5":false}}"#));
+        // { a = { x = true, "y" } }
+        let mixed = b"\x09\x01\x21a\x0d\x02\x01\x21y\x21x\x02";
+        assert_eq!(read_all(mixed, &none).as_deref(), Some(r#"{"a":["y"]}"#));
+        assert_eq!(
+            read_all(b"\x0e\x01\x0d\x02\x01\x21y\x21x\x02", &none).as_deref(),
+            Some(r#"{"1":"y","x":true}"#)
+        );
         // { a = {} }
         let empty = b"\x09\x01\x21a\x08";
         assert_eq!(read_all(empty, &none).as_deref(), Some(r#"{"a":{}}"#));
@@ -453,7 +460,8 @@ mod tests {
             let mut out = Vec::new();
             put_u32(&mut out, n);
             let arena = Bump::new();
-            let mut reader = Reader { rest: arena.alloc_slice_copy(&out), arena: &arena, types: &Types::default() };
+            let mut reader =
+                Reader { rest: arena.alloc_slice_copy(&out), arena: &arena, types: &Types::default() };
             assert_eq!((reader.u32(), reader.rest.len()), (Some(n), 0), "{n:#x}");
         }
     }

@@ -67,7 +67,8 @@ impl Double {
             control: Arc::default(),
         };
         let decoder = Arc::new(LineDecoder::new(LineOptions::default()));
-        let inner = InputShared::new("test".into(), decoder, Vec::new(), None, Arc::default(), &common).expect("input");
+        let inner = InputShared::new("test".into(), decoder, Vec::new(), None, Arc::default(), &common)
+            .expect("input");
         Arc::new(Double {
             handed: Mutex::default(),
             changed: Condvar::new(),
