@@ -18,3 +18,4 @@ pub mod simd;
 pub mod time;
 
 pub use bumpalo::Bump;
+pub use bumpalo::collections::Vec as BumpVec;

@@ -50,7 +50,7 @@ pub fn main(args: Vec<String>) -> i32 {
 }
 
 /// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
-const OPTIONS_REFUSED: i32 = 255;
+pub(crate) const OPTIONS_REFUSED: i32 = 255;
 
 /// Compiles the configuration and prints all that was found.
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {

@@ -35,6 +35,11 @@ pub trait Decoder: Send + Sync {
         false
     }
 
+    /// True when records may have another tag than their source (`JobRun::emit_as`).
+    fn tags_records(&self) -> bool {
+        false
+    }
+
     /// Milliseconds after which what is held back is flushed.
     fn flush_ms(&self) -> u64 {
         2000
@@ -53,17 +58,21 @@ pub struct SourceState {
 impl SourceState {
     /// Position of the oldest line that is held back; `end` is that of the job that just ran.
     pub fn pending(&self, end: Position) -> Option<Position> {
-        let mark = self.multiline.pending()?.mark;
-        // The upper 16 bits are the low bits of the file's number, which is never far behind the job's.
-        let behind = (end.file as u16).wrapping_sub((mark >> 48) as u16);
-        Some(Position { file: end.file - u32::from(behind).min(end.file), offset: mark & MARK_OFFSET })
+        Some(position_of(self.multiline.pending()?.mark, end))
     }
+}
+
+/// The position that a mark stands for; `end` is that of the job that just ran.
+pub(crate) fn position_of(mark: u64, end: Position) -> Position {
+    // The upper 16 bits are the low bits of the file's number, which is never far behind the job's.
+    let behind = (end.file as u16).wrapping_sub((mark >> 48) as u16);
+    Position { file: end.file - u32::from(behind).min(end.file), offset: mark & MARK_OFFSET }
 }
 
 const MARK_OFFSET: u64 = (1 << 48) - 1;
 
 /// A position as the opaque number that multi-line states carry.
-fn mark(position: Position) -> u64 {
+pub(crate) fn mark(position: Position) -> u64 {
     u64::from(position.file as u16) << 48 | (position.offset & MARK_OFFSET)
 }
 

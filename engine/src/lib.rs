@@ -24,7 +24,9 @@ pub mod queue;
 pub mod random;
 pub mod retry;
 pub mod run;
+pub mod serial;
 pub mod shards;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod walk;

@@ -14,7 +14,7 @@ use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
 use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, nearest};
+use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, Variables, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
@@ -67,6 +67,8 @@ pub struct PlannedInput {
     pub memory_limit: Option<usize>,
     /// What runs.
     pub configured: Configured,
+    /// Its own `processors`, which its records meet before the filters.
+    pub processors: Vec<PlannedFilter>,
 }
 
 /// A filter that is to run.
@@ -93,6 +95,8 @@ pub struct PlannedOutput {
     pub output: Arc<dyn Output>,
     /// `Retry_Limit`.
     pub retry_limit: RetryLimit,
+    /// Its own `processors`, which only what goes to it meets, behind the filters.
+    pub processors: Vec<PlannedFilter>,
 }
 
 /// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
@@ -113,10 +117,13 @@ pub enum Unplanned {
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Result<Plan, Unplanned> {
     let readable = !diagnostics.has_errors();
     let service = &config.service;
+    let folder = config.file.as_deref().and_then(|file| std::path::Path::new(file).parent());
     let mut compiler = Compiler {
         escape_unicode: service.escape_unicode.0,
         flush: service.flush.0,
         multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
+        variables: config.variables.clone(),
+        folder: folder.map(std::path::Path::to_owned),
         ..Compiler::default()
     };
     compiler.parsers(&config.parsers, machine, diagnostics);
@@ -186,6 +193,9 @@ struct Compiler {
     multiline_limit: usize,
     /// A parser could not be made, or a plugin does not exist.
     unknown: bool,
+    variables: Variables,
+    /// Of the main file.
+    folder: Option<std::path::PathBuf>,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
@@ -219,7 +229,9 @@ impl Compiler {
     /// The built-in multi-line parsers that the configuration names (each takes time to compile, and memory), and the
     /// user's own, which win over built-in ones of the same name.
     fn multiline(&mut self, config: &Config, diagnostics: &mut Diagnostics) {
-        let entries = config.inputs.iter().chain(&config.filters).flat_map(|s| s.all("multiline.parser"));
+        let sections = config.inputs.iter().chain(&config.filters);
+        let children = config.inputs.iter().flat_map(|s| &s.children);
+        let entries = sections.chain(children).flat_map(|s| s.all("multiline.parser"));
         for name in entries.flat_map(|e| e.value.split(',')).map(|n| n.trim().to_ascii_lowercase()) {
             if let (false, Some(builtin)) = (self.multiline.contains_key(&name), Multiline::builtin(&name)) {
                 self.multiline.insert(name, Arc::new(builtin));
@@ -259,7 +271,8 @@ impl Compiler {
         };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
-        Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
+        let processors = self.processors(section, diagnostics)?;
+        Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured, processors })
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
@@ -273,9 +286,58 @@ impl Compiler {
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher =
             matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
-        let context = filters::Context { name: &name, parsers: &self.parsers };
-        let filter = plugin.configure(section, &context, diagnostics)?;
+        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics)?;
         Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter })
+    }
+
+    fn filter_context<'c>(&'c self, name: &'c str) -> filters::Context<'c> {
+        filters::Context {
+            name,
+            parsers: &self.parsers,
+            multiline: &self.multiline,
+            variables: &self.variables,
+            folder: self.folder.as_deref(),
+        }
+    }
+
+    /// The `processors` of an input or output, in order.
+    fn processors(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<Vec<PlannedFilter>> {
+        let (mut planned, mut complete) = (Vec::new(), true);
+        for child in section.children.iter().filter(|c| c.name.starts_with("processor.")) {
+            match self.processor(child, section.name == "output", diagnostics) {
+                Ok(processor) => planned.extend(processor),
+                Err(()) => complete = false,
+            }
+        }
+        complete.then_some(planned)
+    }
+
+    /// One of them; none where it would never see anything.
+    fn processor(
+        &mut self,
+        section: &Section,
+        of_output: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<Option<PlannedFilter>, ()> {
+        let Some(plugin) = filters::processors::named(section, diagnostics)? else { return Ok(None) };
+        let owner = format!("processor {}", plugin.name());
+        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
+        let common = CommonFilter::read(section, &owner, diagnostics).ok_or(())?;
+        let (name, _) = self.name("processor", plugin.name(), common.alias.as_ref());
+        let condition = filters::Condition::of(section, &owner, diagnostics)?;
+        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(())?;
+        if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
+            diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
+                "use it as a filter, or as a processor of an input: there its records can be routed again",
+            );
+            return Err(());
+        }
+        let filter = match condition {
+            Some(condition) => condition.before(filter),
+            None => filter,
+        };
+        let matcher = Matcher::new(Some("*"), None).map_err(|_| ())?;
+        Ok(Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter }))
     }
 
     fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
@@ -302,7 +364,8 @@ impl Compiler {
             Some(RetryOption::Never) => RetryLimit::Retries(0),
             Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
         };
-        Some(PlannedOutput { name, plugin: plugin.name(), matcher, output, retry_limit })
+        let processors = self.processors(section, diagnostics)?;
+        Some(PlannedOutput { name, plugin: plugin.name(), matcher, output, retry_limit, processors })
     }
 }
 

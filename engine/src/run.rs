@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::health::Health;
 use crate::inputs::shared::Common;
 use crate::inputs::{Input, InputShared};
-use crate::metrics::{FilterMetrics, InputMetrics};
+use crate::metrics::InputMetrics;
 use crate::monitor::{Monitor, Watched, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
 use crate::plan::Plan;
@@ -38,9 +38,9 @@ pub fn run(plan: Plan) -> i32 {
     };
     let code = match Running::start(plan, &runtime) {
         Ok(running) => runtime.block_on(running.until_stopped()),
-        Err(message) => {
-            log!(Error, "engine", "{message}");
-            1
+        Err(failure) => {
+            log!(Error, "engine", "{}", failure.message);
+            failure.code
         }
     };
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -49,6 +49,18 @@ pub fn run(plan: Plan) -> i32 {
 
 /// How long inputs may take to write their last offsets.
 const JOIN_MAX: Duration = Duration::from_secs(5);
+
+/// Why the program did not start, and its exit code.
+struct NotStarted {
+    message: String,
+    code: i32,
+}
+
+impl From<String> for NotStarted {
+    fn from(message: String) -> NotStarted {
+        NotStarted { message, code: 1 }
+    }
+}
 
 /// A started plan.
 struct Running {
@@ -63,7 +75,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Running, String> {
+    fn start(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Running, NotStarted> {
         let settings = plan.settings.clone();
         let budget = Budget::new(settings.memory_limit);
         let health = Arc::new(Health::default());
@@ -71,7 +83,12 @@ impl Running {
         let control = Arc::new(Control::default());
         let share = settings.memory_limit / plan.outputs.len().max(1);
         let (filters, outputs, deliveries) = instances(&plan, share, &pressure, &health);
-        let pipeline = Arc::new(Pipeline::new(filters, outputs));
+        let pipeline = Arc::new(Pipeline::new(filters, plan.filters.len(), outputs));
+        for instance in &pipeline.filters {
+            // A script that does not load is an option that is refused, as in Fluent Bit.
+            let refused = |message| NotStarted { message, code: crate::app::OPTIONS_REFUSED };
+            instance.filter.start(&control).map_err(refused)?;
+        }
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.shards)
             .thread_name(|n| format!("shard-{n}"))
@@ -94,7 +111,7 @@ impl Running {
             runtime.spawn(http_server::serve(serving, monitor.clone()));
         }
         let lanes = start_lanes(&deliveries, runtime);
-        let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common)?;
+        let (inputs, threads) = start_inputs(plan.inputs, plan.filters.len(), &monitor, &common)?;
         Ok(Running {
             control,
             inputs,
@@ -122,10 +139,10 @@ impl Running {
         }
         let control = self.control.clone();
         tokio::select! {
-            () = self.stop() => control.exit_code(),
+            () = self.stop() => control.code(),
             name = signals.next() => {
                 log!(Warn, "engine", "second {name}: ending at once; what is not delivered stays uncommitted");
-                control.exit_code()
+                control.code()
             }
         }
     }
@@ -191,13 +208,12 @@ fn instances(
     pressure: &Arc<Pressure>,
     health: &Arc<Health>,
 ) -> (Vec<FilterInstance>, Vec<OutputInstance>, Vec<Arc<Delivery>>) {
-    let filters = plan.filters.iter().map(|f| FilterInstance {
-        name: f.name.clone(),
-        matcher: f.matcher.clone(),
-        filter: f.filter.clone(),
-        metrics: Arc::new(FilterMetrics::default()),
-        loop_told: Default::default(),
-    });
+    // Filters first, then the processors of inputs, then those of outputs; `start_inputs` counts on it.
+    let inputs = plan.inputs.iter().flat_map(|i| &i.processors);
+    let filters = plan.filters.iter().chain(inputs).chain(plan.outputs.iter().flat_map(|o| &o.processors));
+    let filters: Vec<FilterInstance> =
+        filters.map(|f| FilterInstance::new(f.name.clone(), f.matcher.clone(), f.filter.clone())).collect();
+    let mut processors = filters.len() - plan.outputs.iter().map(|o| o.processors.len()).sum::<usize>();
     let outputs: Vec<OutputInstance> = plan
         .outputs
         .iter()
@@ -205,6 +221,7 @@ fn instances(
             name: o.name.clone(),
             matcher: o.matcher.clone(),
             output: o.output.clone(),
+            processors: numbers(&mut processors, o.processors.len()),
             lanes: Lanes::new(o.output.lanes(), Budget::new(share), Arc::default()),
         })
         .collect();
@@ -222,7 +239,13 @@ fn instances(
         })
     });
     let deliveries = deliveries.collect();
-    (filters.collect(), outputs, deliveries)
+    (filters, outputs, deliveries)
+}
+
+/// The next so many numbers.
+fn numbers(next: &mut usize, count: usize) -> Vec<usize> {
+    *next += count;
+    (*next - count..*next).collect()
 }
 
 fn start_lanes(
@@ -242,16 +265,18 @@ type Inputs = (Vec<Arc<InputShared>>, Vec<std::thread::JoinHandle<()>>);
 
 fn start_inputs(
     planned: Vec<crate::plan::PlannedInput>,
+    filters: usize,
     monitor: &Monitor,
     common: &Common,
 ) -> Result<Inputs, String> {
     let (mut shared, mut threads) = (Vec::new(), Vec::new());
-    let mut waiting = Vec::new();
+    let (mut waiting, mut processors) = (Vec::new(), filters);
     for (planned, watched) in planned.into_iter().zip(&monitor.inputs) {
         let component = format!("input:{}:{}", planned.plugin, planned.name);
         let input = InputShared::new(
             component,
             planned.configured.decoder.clone(),
+            numbers(&mut processors, planned.processors.len()),
             planned.memory_limit,
             watched.metrics.clone(),
             common,

@@ -13,7 +13,7 @@ mod write;
 
 pub use member::text_member;
 pub use scan::{expand, parse_object, parse_prefix, parse_value};
-pub use write::{write_fields, write_inner, write_text, write_value};
+pub use write::{may_repeat, write_fields, write_inner, write_text, write_value};
 
 use crate::simd::Tier;
 

@@ -18,7 +18,7 @@ mod instant;
 #[cfg(test)]
 mod modes_tests;
 mod rules;
-mod stash;
+pub mod stash;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,8 @@ pub struct InputShared {
     pub component: String,
     /// How its blocks become records.
     pub decoder: Arc<dyn Decoder>,
+    /// Its own processors, as indexes into the pipeline's filters.
+    pub processors: Vec<usize>,
     /// Filters, outputs and routes.
     pub pipeline: Arc<Pipeline>,
     /// Workers that run jobs.
@@ -92,6 +94,7 @@ impl InputShared {
     pub fn new(
         component: String,
         decoder: Arc<dyn Decoder>,
+        processors: Vec<usize>,
         memory_limit: Option<usize>,
         metrics: Arc<InputMetrics>,
         common: &Common,
@@ -113,6 +116,7 @@ impl InputShared {
         Ok(Arc::new_cyclic(|this| InputShared {
             component,
             decoder,
+            processors,
             pipeline: common.pipeline.clone(),
             workers: common.workers.clone(),
             blocks: common.blocks.clone(),
@@ -200,7 +204,7 @@ impl InputShared {
     /// Posts an empty job that flushes what the source holds, unless newer lines moved it on by then.
     pub(crate) fn flush_later(&self, source: &Source) {
         let Some(mark) = source.schedule_flush() else { return };
-        let (source, wait) = (source.clone(), Duration::from_millis(self.decoder.flush_ms()));
+        let (source, wait) = (source.clone(), Duration::from_millis(source.flush_ms()));
         self.runtime.spawn(async move {
             tokio::time::sleep(wait).await;
             source.flush_due(mark);
@@ -212,7 +216,7 @@ impl Engine for InputShared {
     fn open(&self, info: SourceInfo) -> Source {
         let this = self.this.upgrade().expect("an input in use is alive");
         let source = shards::Source::new(info, this, &self.pipeline);
-        if self.decoder.stateful() {
+        if source.stateful() {
             let mut sources = self.sources.lock().expect("sources lock");
             if sources.len() == sources.capacity() {
                 sources.retain(|s| s.strong_count() > 0);
@@ -304,6 +308,6 @@ impl Engine for InputShared {
     }
 
     fn end(&self, code: i32) {
-        self.control.end(code);
+        self.control.fail_with(code);
     }
 }

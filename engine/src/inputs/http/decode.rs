@@ -61,6 +61,10 @@ impl Decoder for Bodies {
     fn lines(&self) -> bool {
         false
     }
+
+    fn tags_records(&self) -> bool {
+        self.tag_key.is_some()
+    }
 }
 
 impl Bodies {

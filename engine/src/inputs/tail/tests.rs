@@ -57,7 +57,7 @@ impl Double {
     fn new() -> Arc<Double> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
         let common = Common {
-            pipeline: Arc::new(Pipeline::new(Vec::new(), Vec::new())),
+            pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
             workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("workers")),
             runtime: runtime.handle().clone(),
             blocks: Arc::new(Pool::new(1, 1 << 20)),
@@ -67,7 +67,8 @@ impl Double {
             control: Arc::default(),
         };
         let decoder = Arc::new(LineDecoder::new(LineOptions::default()));
-        let inner = InputShared::new("test".into(), decoder, None, Arc::default(), &common).expect("input");
+        let inner = InputShared::new("test".into(), decoder, Vec::new(), None, Arc::default(), &common)
+            .expect("input");
         Arc::new(Double {
             handed: Mutex::default(),
             changed: Condvar::new(),
