@@ -140,7 +140,7 @@ impl<'j> JobRun<'j> {
     /// The same for a record whose tag is not its source's; the decoder is one that `tags_records`.
     pub fn emit_as(&mut self, tag: &str, record: Record<'j>) {
         self.counters.records += 1;
-        let own = &self.sinks[0].route;
+        let own = self.sinks[0].route.clone();
         let known = self.sinks.iter().position(|s| *s.route.tag == *tag && s.route.processors == own.processors);
         let sink = known.unwrap_or_else(|| {
             let route = self.pipeline.source_route(tag, &own.filters[..own.processors]);
