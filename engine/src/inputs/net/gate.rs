@@ -55,7 +55,8 @@ impl Gate {
 
     /// Wakes those who wait whenever the engine rings; never ends.
     pub async fn watch(&self) -> std::io::Result<()> {
-        let bell: AsyncFd<OwnedFd> = AsyncFd::register(self.engine.wake_fd().try_clone_to_owned()?)?;
+        #[allow(deprecated, reason = "what replaces it is unsafe, for types that may not keep their descriptor; OwnedFd does")]
+        let bell: AsyncFd<OwnedFd> = AsyncFd::new(self.engine.wake_fd().try_clone_to_owned()?)?;
         loop {
             let mut ready = bell.readable().await?;
             let _ = rustix::io::read(bell.get_ref(), &mut [0; 8]);
