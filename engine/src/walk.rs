@@ -139,7 +139,7 @@ impl<'j> JobRun<'j> {
             rest = behind;
             match place.output {
                 0 => self.walk(place, record),
-                _ => self.to_output(place, record),
+                _ => self.process(place, record),
             }
         }
         debug_assert!(rest.is_empty(), "what was kept is read back");
@@ -319,13 +319,13 @@ impl<'j> JobRun<'j> {
             let n = self.sinks[place.sink as usize].route.outputs[k];
             if !self.pipeline.outputs[n].processors.is_empty() {
                 let copy = Record { time: record.time, fields: record.fields.clone() };
-                self.to_output(Place { output: k as u32 + 1, at: 0, ..place }, copy);
+                self.process(Place { output: k as u32 + 1, at: 0, ..place }, copy);
             }
         }
     }
 
     /// Through an output's own processors and into its segment.
-    fn to_output(&mut self, mut place: Place, mut record: Record<'j>) {
+    fn process(&mut self, mut place: Place, mut record: Record<'j>) {
         let (pipeline, k) = (self.pipeline, place.output as usize - 1);
         let instance = &pipeline.outputs[self.sinks[place.sink as usize].route.outputs[k]];
         for at in place.at as usize..instance.processors.len() {
@@ -349,7 +349,7 @@ impl<'j> JobRun<'j> {
                 }
                 Outcome::Replace | Outcome::Reenter => {
                     for record in made {
-                        self.to_output(Place { at: place.at + 1, ..place }, record);
+                        self.process(Place { at: place.at + 1, ..place }, record);
                     }
                     return;
                 }
