@@ -1,6 +1,6 @@
 //! Records through the rules of the multiline filter: stack traces of Go between lines that stand alone.
 
-use crate::{LINES, Run, input};
+use crate::{Run, input};
 use codecs::Bump;
 use codecs::multiline::{Chain, Multiline, Scratch, State};
 use codecs::record::{Field, Record, Text, Timestamp, Value};
@@ -42,6 +42,7 @@ pub(crate) fn records() -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LINES;
 
     #[test]
     fn four_lines_of_ten_become_one() {

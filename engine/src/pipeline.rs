@@ -26,6 +26,8 @@ pub struct FilterInstance {
     pub metrics: Arc<FilterMetrics>,
     /// What it must be sure of; asked once, as it is looked at per record.
     pub stage: Stage,
+    /// It is not met by every record at any time: it is of a stage, or passed by those that it gave their tag.
+    pub special: bool,
     /// Set when a loop of tags was told.
     pub loop_told: AtomicBool,
 }
@@ -34,14 +36,9 @@ impl FilterInstance {
     /// An instance with fresh counters.
     pub fn new(name: String, matcher: Matcher, filter: Arc<dyn Filter>) -> FilterInstance {
         let stage = filter.stage();
-        FilterInstance {
-            name,
-            matcher,
-            filter,
-            metrics: Arc::default(),
-            stage,
-            loop_told: Default::default(),
-        }
+        let special = stage != Stage::Free || filter.retags();
+        let (metrics, loop_told) = (Arc::default(), AtomicBool::default());
+        FilterInstance { name, matcher, filter, metrics, stage, special, loop_told }
     }
 
     /// Tells once that a record was re-tagged over and over.

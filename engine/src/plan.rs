@@ -8,7 +8,7 @@ use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
 use crate::config::values::RetryLimit as RetryOption;
-use crate::filters::{self, Filter};
+use crate::filters::{self, Filter, Reported};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
@@ -306,7 +306,7 @@ impl Compiler {
         for child in section.children.iter().filter(|c| c.name.starts_with("processor.")) {
             match self.processor(child, section.name == "output", diagnostics) {
                 Ok(processor) => planned.extend(processor),
-                Err(()) => complete = false,
+                Err(Reported) => complete = false,
             }
         }
         complete.then_some(planned)
@@ -318,25 +318,25 @@ impl Compiler {
         section: &Section,
         of_output: bool,
         diagnostics: &mut Diagnostics,
-    ) -> Result<Option<PlannedFilter>, ()> {
+    ) -> Result<Option<PlannedFilter>, Reported> {
         let Some(plugin) = filters::processors::named(section, diagnostics)? else { return Ok(None) };
         let owner = format!("processor {}", plugin.name());
         check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
-        let common = CommonFilter::read(section, &owner, diagnostics).ok_or(())?;
+        let common = CommonFilter::read(section, &owner, diagnostics).ok_or(Reported)?;
         let (name, _) = self.name("processor", plugin.name(), common.alias.as_ref());
         let condition = filters::Condition::of(section, &owner, diagnostics)?;
-        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(())?;
+        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(Reported)?;
         if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
             diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
                 "use it as a filter, or as a processor of an input: there its records can be routed again",
             );
-            return Err(());
+            return Err(Reported);
         }
         let filter = match condition {
             Some(condition) => condition.before(filter),
             None => filter,
         };
-        let matcher = Matcher::new(Some("*"), None).map_err(|_| ())?;
+        let matcher = Matcher::new(Some("*"), None).map_err(|_| Reported)?;
         Ok(Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter }))
     }
 

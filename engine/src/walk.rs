@@ -62,6 +62,16 @@ pub(crate) struct Place {
     pub(crate) emitter: u32,
 }
 
+/// Whether a record meets a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meeting {
+    Now,
+    /// It passes it by.
+    Never,
+    /// It was left for the serial stage.
+    Later,
+}
+
 /// One running job, as its decoder sees it.
 pub struct JobRun<'j> {
     pub(crate) arena: &'j Bump,
@@ -157,7 +167,7 @@ impl<'j> JobRun<'j> {
             rest = behind;
             match place.output {
                 0 => self.walk(place, record),
-                _ => self.to_output(place, record),
+                _ => self.process(place, record),
             }
         }
         debug_assert!(rest.is_empty(), "what was kept is read back");
@@ -234,23 +244,18 @@ impl<'j> JobRun<'j> {
         let (pipeline, sink) = (self.pipeline, place.sink as usize);
         let mut made = BumpVec::new_in(self.arena);
         for at in place.at as usize..self.sinks[sink].filters.len() {
-            let filter = self.sinks[sink].route.filters[at];
+            let Sink { route, filters, .. } = &mut self.sinks[sink];
+            let filter = route.filters[at];
             let instance = &pipeline.filters[filter];
+            filters[at].0 += 1;
             place.at = at as u32;
-            if place.emitter == filter as u32 + 1 {
-                continue;
-            }
-            match instance.stage {
-                Stage::Free => {}
-                Stage::Source if place.at < place.passed => continue,
-                Stage::Source => self.make_room(filter, sink),
-                Stage::Serial => {
-                    if let Some(later) = &mut self.later {
-                        return later.keep(place, &record);
-                    }
+            if instance.special {
+                match self.meets(instance, filter, place, &record) {
+                    Meeting::Now => {}
+                    Meeting::Never => continue,
+                    Meeting::Later => return,
                 }
             }
-            self.sinks[sink].filters[at].0 += 1;
             match self.call(instance, filter, sink, &mut record, &mut made, false) {
                 Outcome::Keep => {}
                 Outcome::Failed => {
@@ -273,6 +278,32 @@ impl<'j> JobRun<'j> {
             }
         }
         self.encode(place, &record);
+    }
+
+    /// Whether a record meets a filter that is special.
+    fn meets(
+        &mut self,
+        instance: &FilterInstance,
+        filter: usize,
+        place: Place,
+        record: &Record<'j>,
+    ) -> Meeting {
+        let sink = place.sink as usize;
+        match instance.stage {
+            _ if place.emitter == filter as u32 + 1 => return Meeting::Never,
+            Stage::Source if place.at < place.passed => return Meeting::Never,
+            Stage::Source => self.make_room(filter, sink),
+            Stage::Serial => {
+                if let Some(later) = &mut self.later {
+                    later.keep(place, record);
+                    // It is counted when it comes.
+                    self.sinks[sink].filters[place.at as usize].0 -= 1;
+                    return Meeting::Later;
+                }
+            }
+            Stage::Free => {}
+        }
+        Meeting::Now
     }
 
     /// A copy of the record enters the filters of another tag.
@@ -337,13 +368,13 @@ impl<'j> JobRun<'j> {
             let n = self.sinks[place.sink as usize].route.outputs[k];
             if !self.pipeline.outputs[n].processors.is_empty() {
                 let copy = Record { time: record.time, fields: record.fields.clone() };
-                self.to_output(Place { output: k as u32 + 1, at: 0, ..place }, copy);
+                self.process(Place { output: k as u32 + 1, at: 0, ..place }, copy);
             }
         }
     }
 
     /// Through an output's own processors and into its segment.
-    fn to_output(&mut self, mut place: Place, mut record: Record<'j>) {
+    fn process(&mut self, mut place: Place, mut record: Record<'j>) {
         let (pipeline, k) = (self.pipeline, place.output as usize - 1);
         let instance = &pipeline.outputs[self.sinks[place.sink as usize].route.outputs[k]];
         for at in place.at as usize..instance.processors.len() {
@@ -367,7 +398,7 @@ impl<'j> JobRun<'j> {
                 }
                 Outcome::Replace | Outcome::Reenter => {
                     for record in made {
-                        self.to_output(Place { at: place.at + 1, ..place }, record);
+                        self.process(Place { at: place.at + 1, ..place }, record);
                     }
                     return;
                 }

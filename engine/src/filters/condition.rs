@@ -4,7 +4,7 @@
 //! Numbers are compared as numbers, however they are written; Fluent Bit does so only for those with a fraction.
 
 use super::pattern::Pattern;
-use super::{Filter, FilterContext, Outcome, Stage};
+use super::{Filter, FilterContext, Outcome, Reported, Stage};
 use crate::control::Control;
 use codecs::accessor::Template;
 use codecs::conf::{Diagnostics, Entry, Section};
@@ -61,7 +61,7 @@ impl Condition {
         section: &Section,
         owner: &str,
         diagnostics: &mut Diagnostics,
-    ) -> Result<Option<Condition>, ()> {
+    ) -> Result<Option<Condition>, Reported> {
         let mut complete = true;
         for child in section.children.iter().filter(|c| c.name != "condition") {
             let message = format!("{owner}: `{}` cannot be a map of keys and values", child.name);
@@ -69,7 +69,7 @@ impl Condition {
             complete = false;
         }
         let Some(child) = section.children.iter().find(|c| c.name == "condition") else {
-            return if complete { Ok(None) } else { Err(()) };
+            return if complete { Ok(None) } else { Err(Reported) };
         };
         let op = child.get("op").map_or("and", |e| &e.value).to_ascii_lowercase();
         if !matches!(op.as_str(), "and" | "or") {
@@ -93,7 +93,7 @@ impl Condition {
                 .help("rule: a list of maps with `field`, `op` and `value`");
             complete = false;
         }
-        if complete { Ok(Some(Condition { all: op == "and", rules })) } else { Err(()) }
+        if complete { Ok(Some(Condition { all: op == "and", rules })) } else { Err(Reported) }
     }
 
     /// The filter, for the records that fit.

@@ -70,6 +70,10 @@ pub struct Context<'c> {
     pub folder: Option<&'c std::path::Path>,
 }
 
+/// It cannot be made; why is among the diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported;
+
 /// What happens to the record next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {

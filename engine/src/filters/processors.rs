@@ -3,7 +3,7 @@
 //! Owns: which plugins may stand there, and what is said of those that may not. Only logs pass here, so lists of `metrics`
 //! and `traces` do nothing.
 
-use super::{Plugin, content_modifier, registry};
+use super::{Plugin, Reported, content_modifier, registry};
 use codecs::conf::{Diagnostics, Section, nearest};
 
 /// The processors that are not filters. Adding one is its file and one line here.
@@ -28,10 +28,13 @@ enum Other {
 }
 
 /// The plugin of a processor's section; `Ok(None)` where it would see nothing, which is told.
-pub fn named(section: &Section, diagnostics: &mut Diagnostics) -> Result<Option<&'static dyn Plugin>, ()> {
+pub fn named(
+    section: &Section,
+    diagnostics: &mut Diagnostics,
+) -> Result<Option<&'static dyn Plugin>, Reported> {
     let Some(entry) = section.get("name") else {
         diagnostics.error(&section.span, "processor without `name`");
-        return Err(());
+        return Err(Reported);
     };
     let name = entry.value.to_ascii_lowercase();
     let own = PROCESSORS.iter().copied().find(|p| p.name() == name);
@@ -46,7 +49,7 @@ pub fn named(section: &Section, diagnostics: &mut Diagnostics) -> Result<Option<
             if let Some(near) = near {
                 error.help(format!("did you mean `{near}`?"));
             }
-            Err(())
+            Err(Reported)
         }
         _ if kind != "logs" => {
             let message = format!("processor {name} has no effect: there are no {kind} here, only logs");
@@ -61,7 +64,7 @@ pub fn named(section: &Section, diagnostics: &mut Diagnostics) -> Result<Option<
         }
         (None, Some(Other::Refused(why))) => {
             diagnostics.error(&section.span, format!("processor {name} is refused: {why}"));
-            Err(())
+            Err(Reported)
         }
     }
 }
