@@ -25,12 +25,6 @@ const STOPS: usize = 12;
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_millis(1000);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether records may lie on both sides of a rotation. Known gap: when the kill falls between the two parts as well,
-/// about one run in five delivers such a record broken, or twice in part; `RIPSAW_TORN=1` shows it.
-fn torn() -> bool {
-    std::env::var_os("RIPSAW_TORN").is_some()
-}
-
 /// How a file is rotated.
 #[derive(Clone, Copy, PartialEq)]
 enum Rotation {
@@ -245,7 +239,7 @@ fn ranges(missing: &[Number]) -> String {
 fn sigkill_loses_nothing_and_repeats_one_commit_interval() {
     let (folder, sink, mut dice) = (Folder::new(), Sink::start(), Dice::roll());
     let conf = to_sink(&sink);
-    let writing = Writing::start(&folder.path().join("logs"), torn(), dice.below(1 << 40));
+    let writing = Writing::start(&folder.path().join("logs"), true, dice.below(1 << 40));
     // Answers take a moment, so that kills find requests under way.
     sink.delay(Duration::from_millis(15));
     let kills = kill_often(
@@ -341,7 +335,7 @@ fn sigkill_loses_nothing_on_the_way_to_a_file() {
     let (folder, mut dice) = (Folder::new(), Dice::roll());
     let conf = conf(" name file\n file out\n path .\n format plain\n");
     let out = folder.path().join("out");
-    let writing = Writing::start(&folder.path().join("logs"), torn(), dice.below(1 << 40));
+    let writing = Writing::start(&folder.path().join("logs"), true, dice.below(1 << 40));
     let size = || std::fs::metadata(&out).map_or(0, |meta| meta.len());
     kill_often(folder.path(), &conf, &writing, &mut dice, |_| {}, size);
     let (written, _) = writing.end();

@@ -9,11 +9,14 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod identity;
 mod life;
 mod options;
+mod pieces;
 mod read;
 mod resume;
 mod rows;
+mod siblings;
 mod state;
 mod tag;
 #[cfg(test)]
@@ -25,6 +28,7 @@ use self::database::Database;
 use self::discover::{Moved, Name};
 use self::glob::Pattern;
 use self::options::Options;
+use self::resume::Remembered;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
@@ -115,14 +119,10 @@ struct Tail {
     news: Arc<News>,
     /// Chains of which something is on its way.
     undelivered: HashSet<Id>,
-    /// Rows of the `DB` that belong to an open file.
-    claimed: HashSet<i64>,
-    /// Rows whose inode holds something else now.
-    displaced: Vec<database::Row>,
-    /// Rows of which nothing was delivered: copies of the file may have been made while nobody looked.
-    untouched: Vec<database::Row>,
-    /// When the `DB` was written to last before this start.
-    database_written: (i64, i64),
+    /// What the `DB` said at the start.
+    remembered: Remembered,
+    /// Rows to delete with the next write: of what has another row by then.
+    old_rows: Vec<i64>,
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
@@ -134,6 +134,8 @@ struct Tail {
     rescan: bool,
     first_scan: bool,
     opened_any: bool,
+    /// A file was opened since this was reset.
+    opened: bool,
     ended: bool,
 }
 
@@ -354,7 +356,6 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let database_written = settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
         let database = match settings.db.as_ref().map(Database::open).transpose() {
             Ok(database) => database,
             Err(error) => {
@@ -390,10 +391,8 @@ impl Tail {
             told: HashSet::new(),
             news: Arc::default(),
             undelivered: HashSet::new(),
-            claimed: HashSet::new(),
-            displaced: Vec::new(),
-            untouched: Vec::new(),
-            database_written,
+            remembered: Remembered::default(),
+            old_rows: Vec::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
@@ -404,12 +403,14 @@ impl Tail {
             rescan: false,
             first_scan: true,
             opened_any: false,
+            opened: false,
             ended: false,
         })
     }
 
     /// Runs until the engine stops it.
     fn run(&mut self) {
+        self.remember();
         self.scan(false);
         self.recover_rotated();
         self.store_new_rows();
@@ -418,7 +419,7 @@ impl Tail {
         while !self.engine.stopping() {
             let now = Instant::now();
             self.on_time(&mut timers, now);
-            if now >= timers.events {
+            if now >= timers.events || self.opened {
                 self.take_events();
                 timers.events = now + GATHER;
             }
