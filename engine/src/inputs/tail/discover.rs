@@ -262,8 +262,17 @@ impl Tail {
         Some(self.insert_orphan(file))
     }
 
-    /// Gives a file its place in a chain: before `current`, or in a chain of its own when that one has begun.
+    /// Gives a file its place in a chain: before `current` (last, where nothing is at the path), or in a chain of its own
+    /// when that one has begun.
     pub(super) fn place_before(&mut self, id: Id, chain_id: Id, current: Option<Id>) {
+        let last = self.chains.get(chain_id).and_then(|c| c.members.last().copied());
+        if current.is_none() && self.chains.get(chain_id).is_some() {
+            let number = self.number_in(chain_id, id);
+            if let Some(file) = self.files.get_mut(id) {
+                (file.number, file.order, file.after) = (number, number, last);
+            }
+            return;
+        }
         let Some(chain) = self.chains.get_mut(chain_id) else { return };
         let waiting = current
             .and_then(|c| self.files.get_mut(c))
@@ -299,6 +308,9 @@ impl Tail {
             // Patterns may go on below it.
             self.search = true;
             return;
+        }
+        if slots.is_empty() {
+            self.strangers.insert(key.0, coarse_now());
         }
         let Some(path) = self.watcher.path(key.0).map(|folder| folder.join(&key.1)) else { return };
         if slots.is_empty()
@@ -518,6 +530,9 @@ impl Tail {
             Some(known) => at = known,
             None => self.dirty_row(id),
         }
+        if let Some(file) = self.files.get_mut(id).filter(|f| size == 0 && f.after.is_none()) {
+            file.fresh = true;
+        }
         self.start_at(id, at, size);
     }
 
@@ -734,6 +749,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         head: Head::default(),
         seen: (0, 0),
         fresh: false,
+        again: false,
         stale: false,
         size: 0,
         row_dirty: false,

@@ -148,20 +148,25 @@ impl Identity {
 
 /// True when the plain or compressed file at `path` begins with one of these heads.
 pub(super) fn begins_with_any(path: &Path, heads: &[Marker]) -> bool {
-    let heads = || heads.iter().filter(|head| head.size > 0);
-    let Some(longest) = heads().map(|h| h.size as usize).max() else { return false };
-    let Ok((fd, stat)) = super::discover::open_file(path) else { return false };
+    let mut heads = heads.iter().filter(|head| head.size > 0).peekable();
+    if heads.peek().is_none() {
+        return false;
+    }
+    let text = first_bytes(path);
+    heads.any(|head| begins(*head, &text))
+}
+
+/// The first bytes of the text of the plain or compressed file at `path`; none where it cannot be read.
+pub(super) fn first_bytes(path: &Path) -> Vec<u8> {
+    let Ok((fd, stat)) = super::discover::open_file(path) else { return Vec::new() };
     let file = new_file(fd, (stat.st_dev, stat.st_ino), 0);
-    let text = match is_gzip(path) {
-        true => first_text(&file, longest).unwrap_or_default(),
-        false => {
-            let mut bytes = vec![0; longest];
-            let got = rustix::io::pread(&file.fd, bytes.as_mut_slice(), 0).unwrap_or(0);
-            bytes.truncate(got);
-            bytes
-        }
-    };
-    heads().any(|head| begins(*head, &text))
+    if is_gzip(path) {
+        return first_text(&file, HEAD_BYTES).unwrap_or_default();
+    }
+    let mut bytes = vec![0; HEAD_BYTES];
+    let got = rustix::io::pread(&file.fd, bytes.as_mut_slice(), 0).unwrap_or(0);
+    bytes.truncate(got);
+    bytes
 }
 
 fn marker_of_size(before: &LastBytes, size: u32) -> Marker {

@@ -25,7 +25,9 @@ impl Tail {
     /// Closes a finished file when all of it is delivered (or nobody wants to know).
     pub(super) fn close_if_done(&mut self, id: Id) {
         let Some(file) = self.files.get(id) else { return };
-        if !file.finished || (self.database.is_some() && undelivered(file)) {
+        // A row that waits for others of its source is written first.
+        let waits = || undelivered(file) || (file.row_dirty && !self.database_down);
+        if !file.finished || (self.database.is_some() && waits()) {
             return;
         }
         let Some(file) = self.files.remove(id) else { return };

@@ -10,6 +10,8 @@ mod discover;
 mod glob;
 mod gzip;
 mod identity;
+#[cfg(test)]
+mod interleavings;
 mod life;
 mod options;
 mod pieces;
@@ -129,6 +131,8 @@ struct Tail {
     database_down: bool,
     events: Vec<Event>,
     moved: Vec<Moved>,
+    /// When a name that no path leads over last appeared in a folder.
+    strangers: HashMap<Folder, (i64, i64)>,
     /// A scan is needed: for new names, or for everything.
     search: bool,
     rescan: bool,
@@ -399,6 +403,7 @@ impl Tail {
             database_down: false,
             events: Vec::new(),
             moved: Vec::new(),
+            strangers: HashMap::new(),
             search: false,
             rescan: false,
             first_scan: true,
@@ -410,11 +415,7 @@ impl Tail {
 
     /// Runs until the engine stops it.
     fn run(&mut self) {
-        self.remember();
-        self.scan(false);
-        self.recover_rotated();
-        self.store_new_rows();
-        self.first_scan = false;
+        self.begin();
         let mut timers = Timers::new(&self.settings, Instant::now());
         while !self.engine.stopping() {
             let now = Instant::now();
@@ -432,6 +433,15 @@ impl Tail {
             }
         }
         self.stop();
+    }
+
+    /// Finds the files, and where they are gone on with.
+    fn begin(&mut self) {
+        self.remember();
+        self.scan(false);
+        self.recover_rotated();
+        self.first_scan = false;
+        self.store_new_rows();
     }
 
     /// Does what is due.

@@ -6,9 +6,10 @@
 
 use super::Tail;
 use super::database::{Marker, Row};
+use super::discover::coarse_now;
 use super::glob;
 use super::gzip::is_gzip;
-use super::identity::{Identity, begins_with_any, head_of};
+use super::identity::{Identity, begins_with_any, first_bytes, head_of};
 use super::pieces::Piece;
 use super::siblings::{Folders, Listed};
 use super::state::{FIRST_NUMBER, File, Id, Slot};
@@ -128,7 +129,7 @@ impl Tail {
             }
             None => {
                 // The inode is used again, or the file was truncated: what it held may be found elsewhere.
-                (file.stale, file.fresh) = (true, true);
+                (file.stale, file.fresh, file.again) = (true, true, true);
                 log!(
                     Warn,
                     self.settings.name,
@@ -151,20 +152,28 @@ impl Tail {
         for (known, id) in std::mem::take(&mut remembered.displaced) {
             paths.entry(self.path_of(&known)).or_default().push((known, Some(id)));
         }
-        for id in std::mem::take(&mut remembered.unsure) {
-            let chain = self.files.get(id).and_then(|f| self.chains.get(f.chain));
-            paths.extend(chain.map(|c| (PathBuf::from(&*c.path), Vec::new())));
+        let unsure = std::mem::take(&mut remembered.unsure);
+        for id in &unsure {
+            let chain = self.files.get(*id).and_then(|f| self.chains.get(f.chain));
+            if let Some(chain) = chain {
+                paths.entry(PathBuf::from(&*chain.path)).or_default();
+            }
         }
         for (row, known) in &remembered.by_row {
             if !remembered.claimed.contains(row) && self.owns(known) {
                 paths.entry(self.path_of(known)).or_default().push((known.clone(), None));
             }
         }
-        let mut folders = Folders::default();
+        let (mut folders, now) = (Folders::default(), coarse_now());
         for (path, mut pieces) in paths {
             pieces.sort_by_key(|(known, _)| (known.piece.number, known.row.id));
             let done = remembered.done.get(&*path.to_string_lossy());
             self.recover_path(&path, &pieces, done, &mut folders);
+        }
+        for file in unsure {
+            if let Some(file) = self.files.get_mut(file) {
+                file.seen = now;
+            }
         }
         self.forget_done_of_others(&remembered.done);
         for path in std::mem::take(&mut remembered.renamed) {
@@ -327,9 +336,9 @@ impl Tail {
     fn is_copy_of(&self, current: Option<Id>, copy: &Listed) -> bool {
         let Some(file) = current.and_then(|id| self.files.get(id)) else { return false };
         let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
-        !is_gzip(&copy.path)
-            && size >= copy.size
-            && begins_with_any(&copy.path, &[head_of(file, copy.size).marker()])
+        let head = first_bytes(&copy.path);
+        let larger = !is_gzip(&copy.path) && copy.size > size;
+        !larger && !head.is_empty() && head_of(file, head.len() as u64).begins(&head)
     }
 
     /// Puts files before what is at a path, in this order; nothing of the path was read yet.

@@ -10,6 +10,7 @@ use super::pieces::Piece;
 use super::state::{File, Id};
 use crate::job::Position;
 use crate::log;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -82,9 +83,9 @@ impl Tail {
         }
     }
 
-    /// Writes the rows of files that were just found.
+    /// Writes the rows of files that were just found; at the start, once what stands before them is known.
     pub(super) fn store_new_rows(&mut self) {
-        if std::mem::take(&mut self.new_rows) {
+        if !self.first_scan && std::mem::take(&mut self.new_rows) {
             self.write_rows();
         }
     }
@@ -102,6 +103,11 @@ impl Tail {
         if self.dirty_rows.is_empty() && self.old_rows.is_empty() {
             return;
         }
+        // Where a file does not hold any more what was delivered of it, nothing of its source is written until that is
+        // known to be in a copy: a record may begin in one piece and end in the next.
+        let lost = |id: &Id| self.files.get(*id).filter(|f| f.row != 0 && stored(f) == Stored::Unknown);
+        let blocked: HashSet<Id> = self.dirty_rows.iter().filter_map(lost).map(|f| f.chain).collect();
+        let is_blocked = |file: &File| file.row != 0 && blocked.contains(&file.chain);
         let (files, chains) = (&mut self.files, &self.chains);
         let created = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -111,7 +117,7 @@ impl Tail {
         let result = db.transaction(|db| {
             self.old_rows.iter().try_for_each(|&row| db.delete(row))?;
             for &id in &self.dirty_rows {
-                let Some(file) = files.get_mut(id) else { continue };
+                let Some(file) = files.get_mut(id).filter(|f| !is_blocked(f)) else { continue };
                 let path = chains.get(file.chain).map(|c| c.path.clone()).unwrap_or_default();
                 write_row(db, file, &path, created)?;
             }
@@ -128,10 +134,18 @@ impl Tail {
             Ok(()) => {
                 self.write_rows_at = None;
                 self.old_rows.clear();
-                for id in std::mem::take(&mut self.dirty_rows) {
-                    if let Some(file) = self.files.get_mut(id) {
-                        file.row_dirty = false;
-                    }
+                let files = &mut self.files;
+                let mut finished = Vec::new();
+                self.dirty_rows.retain(|&id| {
+                    let Some(file) = files.get_mut(id) else { return false };
+                    file.row_dirty = is_blocked(file);
+                    finished.extend((file.finished && !file.row_dirty).then_some(id));
+                    file.row_dirty
+                });
+                finished.into_iter().for_each(|id| self.close_if_done(id));
+                if !self.dirty_rows.is_empty() {
+                    self.write_rows_at = Some(Instant::now() + WRITE_EVERY);
+                    self.dirty_rows.clone().into_iter().for_each(|id| self.queue(id));
                 }
                 if std::mem::take(&mut self.database_down) {
                     log!(Info, self.settings.name, "the `DB` can be written again");
@@ -159,13 +173,30 @@ fn keys(file: &File) -> (i64, i64, (u32, Marker, i64)) {
     (file.row, file.piece, file.written)
 }
 
+/// What the row of a file is to say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stored {
+    At(u64, Marker),
+    /// What it says already: it speaks of what was there before a truncation.
+    Unchanged,
+    /// The file does not hold any more what was delivered.
+    Unknown,
+}
+
+fn stored(file: &File) -> Stored {
+    if file.stale && file.delivered == 0 {
+        return Stored::Unchanged;
+    }
+    offset_and_marker(file).map_or(Stored::Unknown, |(offset, marker)| Stored::At(offset, marker))
+}
+
 /// Writes the row of a file, and its piece where that changed.
 fn write_row(db: &Database, file: &mut File, path: &str, created: i64) -> rusqlite::Result<()> {
-    let stored = if file.stale && file.delivered == 0 { None } else { offset_and_marker(file) };
-    if file.row != 0 && stored.is_none() {
-        return Ok(());
-    }
-    let (offset, marker) = stored.unwrap_or_default();
+    let (offset, marker) = match stored(file) {
+        Stored::At(offset, marker) => (offset, marker),
+        _ if file.row == 0 => Default::default(),
+        _ => return Ok(()),
+    };
     let size = file.size.max(file.read_at);
     let mut row = Row { id: file.row, offset, marker, size, ..Row::default() };
     if file.row == 0 || !db.update(&row)? {

@@ -162,6 +162,8 @@ pub(super) struct File {
     pub(super) seen: (i64, i64),
     /// Nothing of it was read yet, and a copy of what it held meanwhile may be there.
     pub(super) fresh: bool,
+    /// It was truncated at least once.
+    pub(super) again: bool,
     /// Its row speaks of what it held before a truncation, in case that turns up; so it stays until something of the
     /// new content is delivered.
     pub(super) stale: bool,

@@ -70,7 +70,7 @@ impl Tail {
         (file.read_at, file.line_at, file.submitted, file.delivered) = (0, 0, 0, 0);
         (file.unadvised, file.size, file.seen) = (0, 0, seen);
         (file.skipping, file.in_hole, file.bulk) = (false, true, false);
-        (file.fresh, file.stale) = (true, alone);
+        (file.fresh, file.stale, file.again) = (true, alone, true);
     }
 
     /// Opens the copy of what a truncated file held; gives its place among `files`. It takes the file's place in the
@@ -96,6 +96,11 @@ impl Tail {
         let Some(file) = self.files.get_mut(id).filter(|f| f.fresh && f.read_at == 0) else { return false };
         file.fresh = false;
         let (seen, before) = (file.seen, file.after);
+        // A file that was empty when it was found is looked after only where something came into its folder since.
+        let alone = |folder| self.strangers.get(folder).is_none_or(|at| *at < seen);
+        if !file.again && file.name.as_ref().is_some_and(|(folder, _)| alone(folder)) {
+            return false;
+        }
         let Some(chain) = self.files.get(id).and_then(|f| self.chains.get(f.chain)) else { return false };
         let mut newer = Folders::default().list(Path::new(&*chain.path));
         // Without a `DB`, nobody knows a copy of the same moment that was done with.
