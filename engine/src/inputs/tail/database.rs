@@ -6,7 +6,7 @@
 //! offset that this program wrote: where it differs, Fluent Bit went on with the file meanwhile.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes before the offset that the marker covers at most (in_tail has the same).
 pub(super) const MARKER_BYTES: usize = 32;
@@ -35,7 +35,7 @@ impl Marker {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// `DB`.
-    pub(super) path: std::path::PathBuf,
+    pub(super) path: PathBuf,
     /// `DB.sync`, as the pragma's number.
     pub(super) sync: u8,
     /// `DB.locking`: nobody else may open the file.
@@ -97,9 +97,12 @@ impl Database {
             connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE;")?;
         }
         connection.execute_batch(&format!("PRAGMA journal_mode={};", settings.journal_mode))?;
-        for (column, default) in
-            [("offset_marker", "0"), ("offset_marker_size", "0"), ("ripsaw_offset", "NULL"), ("ripsaw_size", "0")]
-        {
+        for (column, default) in [
+            ("offset_marker", "0"),
+            ("offset_marker_size", "0"),
+            ("ripsaw_offset", "NULL"),
+            ("ripsaw_size", "0"),
+        ] {
             let there = connection
                 .prepare("SELECT 1 FROM pragma_table_info('in_tail_files') WHERE name=?1")?
                 .exists([column])?;
@@ -111,6 +114,37 @@ impl Database {
         }
         connection.execute_batch(super::pieces::CREATE)?;
         Ok(Database { connection })
+    }
+
+    /// Opens it; what is there and is no database is put aside, and its new name given.
+    pub(super) fn open_or_replace(settings: &Settings) -> rusqlite::Result<(Self, Option<PathBuf>)> {
+        let error = match Database::open(settings) {
+            Ok(database) => return Ok((database, None)),
+            Err(error) => error,
+        };
+        let broken = matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+        );
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let renamed = |suffix: &str, more: &str| {
+            let mut name = settings.path.as_os_str().to_owned();
+            name.push(suffix);
+            let mut aside = name.clone();
+            aside.push(more);
+            (PathBuf::from(name), PathBuf::from(aside))
+        };
+        let more = format!(".corrupt-{}", now.as_secs());
+        let (path, aside) = renamed("", &more);
+        if !broken || aside.exists() || std::fs::rename(&path, &aside).is_err() {
+            return Err(error);
+        }
+        // A journal of the broken file must not be played into the new one.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let (path, aside) = renamed(suffix, &more);
+            drop(std::fs::rename(path, aside));
+        }
+        Ok((Database::open(settings)?, Some(aside)))
     }
 
     /// All rows, oldest first.
@@ -217,7 +251,13 @@ mod tests {
         let marker = Marker::of(b"line one\n");
         {
             let db = Database::open(&settings(&dir)).expect("open");
-            let row = Row { name: "/a.log".into(), inode: u64::MAX - 5, offset: 3, created: 1000, ..Row::default() };
+            let row = Row {
+                name: "/a.log".into(),
+                inode: u64::MAX - 5,
+                offset: 3,
+                created: 1000,
+                ..Row::default()
+            };
             let id = db.insert(&row).expect("insert");
             let row = Row { id, offset: 9, marker, size: 12, ..row };
             assert!(db.transaction(|db| db.update(&row)).expect("update"));

@@ -6,8 +6,8 @@
 //! predecessor; nothing is done per idle file between scans.
 
 use super::Tail;
-use super::glob::{Visitor, matches};
 use super::database::Marker;
+use super::glob::{Visitor, matches};
 use super::gzip::{Gzip, is_gzip};
 use super::identity::{Head, head_of, last_bytes};
 use super::read::undelivered;

@@ -128,6 +128,8 @@ struct Tail {
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
+    /// When rows were written last.
+    rows_written: Option<Instant>,
     database_down: bool,
     events: Vec<Event>,
     moved: Vec<Moved>,
@@ -360,11 +362,25 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let database = match settings.db.as_ref().map(Database::open).transpose() {
-            Ok(database) => database,
+        let database = match settings.db.as_ref().map(Database::open_or_replace).transpose() {
+            Ok(None) => None,
+            Ok(Some((database, None))) => Some(database),
+            Ok(Some((database, Some(aside)))) => {
+                engine.metrics().database_errors.fetch_add(1, Relaxed);
+                log!(
+                    Error,
+                    settings.name,
+                    "the `DB` is damaged, it was moved to {} and a new one begun: files are read as if they were never \
+                     seen; to go on from old offsets, stop, repair it (sqlite3 … .recover) and move it back",
+                    aside.display()
+                );
+                Some(database)
+            }
             Err(error) => {
                 let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
-                engine.fail(format!("could not open/create database {path}: {error}"));
+                engine.fail(format!(
+                    "could not open/create database {path}: {error}; its folder must exist and be writable"
+                ));
                 return None;
             }
         };
@@ -400,6 +416,7 @@ impl Tail {
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
+            rows_written: None,
             database_down: false,
             events: Vec::new(),
             moved: Vec::new(),

@@ -94,10 +94,7 @@ impl Database {
 
     /// Forgets a piece.
     pub(super) fn delete_piece(&self, id: i64) -> rusqlite::Result<()> {
-        self.connection
-            .prepare_cached("DELETE FROM ripsaw_tail_pieces WHERE id=?1")?
-            .execute([id])
-            .map(drop)
+        self.connection.prepare_cached("DELETE FROM ripsaw_tail_pieces WHERE id=?1")?.execute([id]).map(drop)
     }
 
     /// Forgets the done pieces of a path that nothing continues.
@@ -129,8 +126,7 @@ mod tests {
     #[test]
     fn pieces_keep_their_order_and_the_newest_done_ones_stay() {
         let dir = crate::testing::ScratchDir::new();
-        let settings =
-            Settings { path: dir.join("tail.db"), sync: 1, exclusive: false, journal_mode: "WAL" };
+        let settings = Settings { path: dir.join("tail.db"), sync: 1, exclusive: false, journal_mode: "WAL" };
         let head = Marker { hash: u64::MAX - 1, size: 9 };
         let stored = {
             let db = Database::open(&settings).expect("open");

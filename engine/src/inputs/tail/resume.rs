@@ -299,10 +299,15 @@ impl Tail {
                 row.inode
             );
             drop(db.delete(row.id));
-            drop(db.delete_piece(known.piece.id));
+            // It may have been read to its end, and be met again.
+            drop(db.piece_done(known.piece.id, &known.piece.path));
         }
         let path = if known.piece.path.is_empty() { &row.name } else { &known.piece.path };
-        self.lost(path, row.size.saturating_sub(row.offset), "it was removed or truncated while the program was down");
+        self.lost(
+            path,
+            row.size.saturating_sub(row.offset),
+            "it was removed or truncated while the program was down",
+        );
     }
 
     /// Counts bytes that were written and can be read no more, and says so.

@@ -36,7 +36,8 @@ impl Tail {
             }
         }
         if !self.dirty_rows.is_empty() && self.write_rows_at.is_none() {
-            self.write_rows_at = Some(Instant::now() + WRITE_EVERY);
+            // At once after a pause, so that a program that is killed over and over gets on.
+            self.write_rows_at = Some(self.rows_written.map_or_else(Instant::now, |at| at + WRITE_EVERY));
         }
     }
 
@@ -113,7 +114,8 @@ impl Tail {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs() as i64);
         // What a failed transaction inserted is not there.
-        let keys: Vec<_> = self.dirty_rows.iter().filter_map(|&id| Some((id, keys(files.get(id)?)))).collect();
+        let keys: Vec<_> =
+            self.dirty_rows.iter().filter_map(|&id| Some((id, keys(files.get(id)?)))).collect();
         let result = db.transaction(|db| {
             self.old_rows.iter().try_for_each(|&row| db.delete(row))?;
             for &id in &self.dirty_rows {
@@ -133,6 +135,7 @@ impl Tail {
         match result {
             Ok(()) => {
                 self.write_rows_at = None;
+                self.rows_written = Some(Instant::now());
                 self.old_rows.clear();
                 let files = &mut self.files;
                 let mut finished = Vec::new();
@@ -197,7 +200,8 @@ fn write_row(db: &Database, file: &mut File, path: &str, created: i64) -> rusqli
         _ if file.row == 0 => Default::default(),
         _ => return Ok(()),
     };
-    let size = file.size.max(file.read_at);
+    // Of a compressed file nobody knows how much text is left.
+    let size = if file.gzip.is_some() { offset } else { file.size.max(file.read_at) };
     let mut row = Row { id: file.row, offset, marker, size, ..Row::default() };
     if file.row == 0 || !db.update(&row)? {
         // A row that somebody deleted comes back, as in in_tail.

@@ -36,7 +36,11 @@ impl Tail {
         );
         if copied.is_none() {
             let unread = file.size.saturating_sub(file.read_at);
-            self.lost(&path.to_string_lossy(), unread, "it was truncated before it was read, and no copy is found");
+            self.lost(
+                &path.to_string_lossy(),
+                unread,
+                "it was truncated before it was read, and no copy is found",
+            );
         }
         self.start_anew(id, copied.is_none(), seen);
         if let Some(at) = copied {
