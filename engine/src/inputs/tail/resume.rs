@@ -343,7 +343,11 @@ impl Tail {
         let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
         let head = first_bytes(&copy.path);
         let larger = !is_gzip(&copy.path) && copy.size > size;
-        !larger && !head.is_empty() && head_of(file, head.len() as u64).begins(&head)
+        let same = || {
+            let own = head_of(file, head.len() as u64);
+            own.marker().size as usize == head.len() && own.begins(&head)
+        };
+        !larger && !head.is_empty() && same()
     }
 
     /// Puts files before what is at a path, in this order; nothing of the path was read yet.

@@ -109,6 +109,11 @@ impl Tail {
         let mut newer = Folders::default().list(Path::new(&*chain.path));
         // Without a `DB`, nobody knows a copy of the same moment that was done with.
         newer.retain(|f| f.written > seen || (f.written == seen && self.database.is_some()));
+        // What was written after a file that was renamed away follows it.
+        let renamed = self.files.get(id).filter(|f| f.orphan_until.is_some());
+        if let Some(stat) = renamed.and_then(|f| rustix::fs::fstat(&f.fd).ok()) {
+            newer.retain(|f| f.written < (stat.st_mtime, stat.st_mtime_nsec as i64));
+        }
         self.insert_copies(id, &newer);
         self.store_new_rows();
         self.files.get(id).is_some_and(|f| f.after != before)
