@@ -9,11 +9,16 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod identity;
+#[cfg(test)]
+mod interleavings;
 mod life;
 mod options;
+mod pieces;
 mod read;
 mod resume;
 mod rows;
+mod siblings;
 mod state;
 mod tag;
 #[cfg(test)]
@@ -25,6 +30,7 @@ use self::database::Database;
 use self::discover::{Moved, Name};
 use self::glob::Pattern;
 use self::options::Options;
+use self::resume::Remembered;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
@@ -115,25 +121,27 @@ struct Tail {
     news: Arc<News>,
     /// Chains of which something is on its way.
     undelivered: HashSet<Id>,
-    /// Rows of the `DB` that belong to an open file.
-    claimed: HashSet<i64>,
-    /// Rows whose inode holds something else now.
-    displaced: Vec<database::Row>,
-    /// Rows of which nothing was delivered: copies of the file may have been made while nobody looked.
-    untouched: Vec<database::Row>,
-    /// When the `DB` was written to last before this start.
-    database_written: (i64, i64),
+    /// What the `DB` said at the start.
+    remembered: Remembered,
+    /// Rows to delete with the next write: of what has another row by then.
+    old_rows: Vec<i64>,
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
+    /// When rows were written last.
+    rows_written: Option<Instant>,
     database_down: bool,
     events: Vec<Event>,
     moved: Vec<Moved>,
+    /// When a name that no path leads over last appeared in a folder.
+    strangers: HashMap<Folder, (i64, i64)>,
     /// A scan is needed: for new names, or for everything.
     search: bool,
     rescan: bool,
     first_scan: bool,
     opened_any: bool,
+    /// A file was opened since this was reset.
+    opened: bool,
     ended: bool,
 }
 
@@ -421,12 +429,25 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let database_written = settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
-        let database = match settings.db.as_ref().map(Database::open).transpose() {
-            Ok(database) => database,
+        let database = match settings.db.as_ref().map(Database::open_or_replace).transpose() {
+            Ok(None) => None,
+            Ok(Some((database, None))) => Some(database),
+            Ok(Some((database, Some(aside)))) => {
+                engine.metrics().database_errors.fetch_add(1, Relaxed);
+                log!(
+                    Error,
+                    settings.name,
+                    "the `DB` is damaged, it was moved to {} and a new one begun: files are read as if they were never \
+                     seen; to go on from old offsets, stop, repair it (sqlite3 … .recover) and move it back",
+                    aside.display()
+                );
+                Some(database)
+            }
             Err(error) => {
                 let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
-                engine.fail(format!("could not open/create database {path}: {error}"));
+                engine.fail(format!(
+                    "could not open/create database {path}: {error}; its folder must exist and be writable"
+                ));
                 return None;
             }
         };
@@ -457,35 +478,33 @@ impl Tail {
             told: HashSet::new(),
             news: Arc::default(),
             undelivered: HashSet::new(),
-            claimed: HashSet::new(),
-            displaced: Vec::new(),
-            untouched: Vec::new(),
-            database_written,
+            remembered: Remembered::default(),
+            old_rows: Vec::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
+            rows_written: None,
             database_down: false,
             events: Vec::new(),
             moved: Vec::new(),
+            strangers: HashMap::new(),
             search: false,
             rescan: false,
             first_scan: true,
             opened_any: false,
+            opened: false,
             ended: false,
         })
     }
 
     /// Runs until the engine stops it.
     fn run(&mut self) {
-        self.scan(false);
-        self.recover_rotated();
-        self.store_new_rows();
-        self.first_scan = false;
+        self.begin();
         let mut timers = Timers::new(&self.settings, Instant::now());
         while !self.engine.stopping() {
             let now = Instant::now();
             self.on_time(&mut timers, now);
-            if now >= timers.events {
+            if now >= timers.events || self.opened {
                 self.take_events();
                 timers.events = now + GATHER;
             }
@@ -498,6 +517,15 @@ impl Tail {
             }
         }
         self.stop();
+    }
+
+    /// Finds the files, and where they are gone on with.
+    fn begin(&mut self) {
+        self.remember();
+        self.scan(false);
+        self.recover_rotated();
+        self.first_scan = false;
+        self.store_new_rows();
     }
 
     /// Does what is due.
