@@ -2,7 +2,7 @@
 //!
 //! Owns: when records are made and their times. Never: makes more than `Samples`.
 
-use super::stdin::{emit, settle};
+use super::stdin::emit;
 use super::{Configured, Context, Input, InputContext, Plugin};
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
@@ -182,7 +182,7 @@ impl Input for Generator {
             // What could not be made in time is not made up for.
             next = (next + self.interval * u32::try_from(count).unwrap_or(u32::MAX))
                 .max(time.checked_sub(Duration::from_secs(1)).unwrap_or(time));
-            settle(&engine, lines.len(), lines.capacity());
+            engine.settle(lines.len(), lines.capacity());
             let (end, position) = (lines.len(), Position { file: 0, offset: at });
             at += end as u64;
             engine.submit(

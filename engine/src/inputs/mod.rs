@@ -102,6 +102,14 @@ pub trait Engine: Send + Sync {
     fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.
     fn release(&self, bytes: usize);
+    /// Makes a charge that of a buffer's capacity, before the block is submitted.
+    fn settle(&self, charge: usize, capacity: usize) {
+        match capacity.checked_sub(charge) {
+            Some(0) => {}
+            Some(more) => self.take(more),
+            None => self.release(charge - capacity),
+        }
+    }
     /// A buffer of this capacity from the pool, its length 0.
     fn buffer(&self, capacity: usize) -> Vec<u8>;
     /// Gives a buffer back that was not submitted.

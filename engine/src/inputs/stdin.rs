@@ -181,7 +181,7 @@ impl Reading {
                 log!(Warn, self.component, "a line of more than {VALUE_BYTES_MAX} bytes is dropped");
                 carried.clear();
             }
-            settle(engine, charge, buffer.capacity());
+            engine.settle(charge, buffer.capacity());
             let position = Position { file: 0, offset: at };
             at += end as u64;
             engine.submit(
@@ -210,15 +210,6 @@ fn linger(engine: &InputContext) {
             return;
         }
         let _ = rustix::io::read(wake, &mut [0; 8]);
-    }
-}
-
-/// Makes the charge that of the buffer's capacity.
-pub(super) fn settle(engine: &InputContext, charge: usize, capacity: usize) {
-    if capacity > charge {
-        engine.take(capacity - charge);
-    } else {
-        engine.release(charge - capacity);
     }
 }
 

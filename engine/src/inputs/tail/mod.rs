@@ -337,18 +337,11 @@ fn multiline(
     }
 }
 
-/// Compiles the options; reports what is wrong with them.
-fn settings(
-    options: &Options,
-    section: &Section,
-    context: &Context<'_>,
-    diagnostics: &mut Diagnostics,
-) -> Option<Settings> {
-    let owner = context.name;
+/// Reports what is wrong with the options; true when nothing is.
+fn check(options: &Options, section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> bool {
     let span = |key: &str| section.get(key).map_or_else(|| section.span.clone(), |e| e.value_span.clone());
     let mut good = true;
-    let paths = options.path.as_ref().map_or(&[][..], |list| &list.0);
-    if paths.is_empty() {
+    if options.path.as_ref().is_none_or(|list| list.0.is_empty()) {
         diagnostics
             .error(&section.span, format!("{owner}: `path` is missing"))
             .help("rule: name at least one file or pattern");
@@ -371,10 +364,25 @@ fn settings(
             good = false;
         }
     }
+    good
+}
+
+/// Compiles the options; reports what is wrong with them.
+fn settings(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Settings> {
+    let owner = context.name;
+    let good = check(options, section, owner, diagnostics);
     let tagger = Tagger::new(context.tag, options.tag_regex.as_ref().map(|t| t.0.as_str()));
     let tagger = tagger.map_err(|rule| {
         diagnostics
-            .error(&span("Tag_Regex"), format!("{owner}: `tag_regex` is not a regular expression"))
+            .error(
+                section.get("Tag_Regex").map_or(&section.span, |e| &e.value_span),
+                format!("{owner}: `tag_regex` is not a regular expression"),
+            )
             .help(rule);
     });
     let home = std::env::var_os("HOME");
@@ -389,7 +397,12 @@ fn settings(
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     good.then_some(Settings {
         name: format!("input:tail:{}", context.name),
-        patterns: paths.iter().map(|p| Pattern::new(p, home.as_deref())).collect(),
+        patterns: options
+            .path
+            .iter()
+            .flat_map(|list| &list.0)
+            .map(|p| Pattern::new(p, home.as_deref()))
+            .collect(),
         exclude: options
             .exclude_path
             .iter()

@@ -454,13 +454,7 @@ impl Tail {
         charge: usize,
     ) {
         // The block carries a charge of its capacity.
-        match buffer.capacity().cmp(&charge) {
-            std::cmp::Ordering::Greater => {
-                self.engine.take(buffer.capacity() - charge);
-            }
-            std::cmp::Ordering::Less => self.engine.release(charge - buffer.capacity()),
-            std::cmp::Ordering::Equal => {}
-        }
+        self.engine.settle(charge, buffer.capacity());
         let (position, end) = self.renumbered(id, position, end);
         let Some(file) = self.files.get_mut(id) else { return };
         let Some(chain) = self.chains.get_mut(file.chain) else { return };
