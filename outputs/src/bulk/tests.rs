@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 type Row<'r> = (i64, u32, &'r str);
 
+/// A plugin, its options, the action line, and how the document begins.
+type Case = (&'static BulkPlugin, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
 fn text(plugin: &BulkPlugin, options: &[(&str, &str)], records: &[Row<'_>]) -> String {
     let output = configure(plugin, options).unwrap_or_else(|wrong| panic!("{options:?}: {wrong}"));
     String::from_utf8(segment(&*output, "app.x", records).bytes).expect("text")
@@ -21,16 +24,20 @@ fn options_change_what_is_sent() {
     let time = r#"{"@timestamp":"2023-11-15T00:00:00.005Z","#;
     let typed = r#"{"create":{"_index":"fluent-bit","_type":"_doc"}}"#;
     let plain = r#"{"create":{"_index":"fluent-bit"}}"#;
-    let short = ("Suppress_Type_Name", "on");
-    let cases: &[(&BulkPlugin, &[(&str, &str)], &str, &str)] = &[
+    let cases: &[Case] = &[
         (&ES, &[], typed, time),
         (&ES, &[("Type", "t"), ("Index", "i")], r#"{"create":{"_index":"i","_type":"t"}}"#, time),
-        (&ES, &[short], plain, time),
-        (&ES, &[short, ("Logstash_Format", "on")], r#"{"create":{"_index":"logstash-2023.11.15"}}"#, time),
+        (&ES, &[("Suppress_Type_Name", "on")], plain, time),
+        (
+            &ES,
+            &[("Suppress_Type_Name", "on"), ("Logstash_Format", "on")],
+            r#"{"create":{"_index":"logstash-2023.11.15"}}"#,
+            time,
+        ),
         (
             &ES,
             &[
-                short,
+                ("Suppress_Type_Name", "on"),
                 ("Logstash_Format", "on"),
                 ("Logstash_Prefix_Key", "log"),
                 ("Logstash_Prefix_Separator", "_"),
@@ -41,7 +48,7 @@ fn options_change_what_is_sent() {
         (
             &ES,
             &[
-                short,
+                ("Suppress_Type_Name", "on"),
                 ("Logstash_Format", "on"),
                 ("Logstash_Prefix_Key", "$nix"),
                 ("Logstash_DateFormat", "%Y"),
@@ -49,24 +56,49 @@ fn options_change_what_is_sent() {
             r#"{"create":{"_index":"logstash-2023"}}"#,
             time,
         ),
-        (&ES, &[short, ("Time_Key", "t")], plain, r#"{"t":"2023-11-15T00:00:00.005Z","#),
         (
             &ES,
-            &[short, ("Time_Key_Nanos", "on")],
+            &[("Suppress_Type_Name", "on"), ("Time_Key", "t")],
+            plain,
+            r#"{"t":"2023-11-15T00:00:00.005Z","#,
+        ),
+        (
+            &ES,
+            &[("Suppress_Type_Name", "on"), ("Time_Key_Nanos", "on")],
             plain,
             r#"{"@timestamp":"2023-11-15T00:00:00.005999999Z","#,
         ),
-        (&ES, &[short, ("Time_Key_Format", "%d")], plain, r#"{"@timestamp":"15.005Z","#),
         (
             &ES,
-            &[short, ("Include_Tag_Key", "on")],
+            &[("Suppress_Type_Name", "on"), ("Time_Key_Format", "%d")],
+            plain,
+            r#"{"@timestamp":"15.005Z","#,
+        ),
+        (
+            &ES,
+            &[("Suppress_Type_Name", "on"), ("Include_Tag_Key", "on")],
             plain,
             r#"{"@timestamp":"2023-11-15T00:00:00.005Z","flb-key":"app.x","#,
         ),
-        (&ES, &[short, ("Id_Key", "id")], r#"{"create":{"_index":"fluent-bit","_id":"é-1"}}"#, time),
-        (&ES, &[short, ("Id_Key", "$n")], plain, time),
-        (&ES, &[short, ("Write_Operation", "index")], r#"{"index":{"_index":"fluent-bit"}}"#, time),
-        (&OPENSEARCH, &[short, ("Index", "a-$log.$TAG[0]")], r#"{"create":{"_index":"a-one.app"}}"#, time),
+        (
+            &ES,
+            &[("Suppress_Type_Name", "on"), ("Id_Key", "id")],
+            r#"{"create":{"_index":"fluent-bit","_id":"é-1"}}"#,
+            time,
+        ),
+        (&ES, &[("Suppress_Type_Name", "on"), ("Id_Key", "$n")], plain, time),
+        (
+            &ES,
+            &[("Suppress_Type_Name", "on"), ("Write_Operation", "index")],
+            r#"{"index":{"_index":"fluent-bit"}}"#,
+            time,
+        ),
+        (
+            &OPENSEARCH,
+            &[("Suppress_Type_Name", "on"), ("Index", "a-$log.$TAG[0]")],
+            r#"{"create":{"_index":"a-one.app"}}"#,
+            time,
+        ),
     ];
     for (plugin, options, action, head) in cases {
         assert_eq!(text(plugin, options, &[DAY]), format!("{action}\n{head}{BODY}\n"), "{options:?}");
@@ -121,7 +153,8 @@ fn ids_are_made_of_the_content() {
 fn the_current_time_can_count() {
     let year = |text: &str| text.split("2023").count() > 1;
     assert!(!year(&text(&ES, &[("Current_Time_Index", "on"), ("Logstash_Format", "on")], &[DAY])));
-    assert!(!year(&text(&ES, &[("Index", "i-%Y")], &[DAY]).lines().next().expect("a line").to_owned()));
+    let sent = text(&ES, &[("Index", "i-%Y")], &[DAY]);
+    assert!(!year(sent.lines().next().expect("a line")));
 }
 
 #[test]

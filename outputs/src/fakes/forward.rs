@@ -126,7 +126,7 @@ async fn serve(
     if let Some(secret) = secret {
         handshake(&mut socket, &mut buffer, &secret).await?;
     }
-    while let Some(message) = next(&mut socket, &mut buffer, |value| message(value)).await? {
+    while let Some(message) = next(&mut socket, &mut buffer, message).await? {
         let fault = lock(state).faults.pop();
         if fault == Some(Fault::Close) {
             return Ok(());

@@ -211,9 +211,12 @@ impl Signer {
         authority: &str,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut settings = SigningSettings::default();
+        // OpenSearch Serverless refuses what lacks it.
+        if matches!(self.service.as_str(), "s3" | "aoss") {
+            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        }
         if self.service == "s3" {
             settings.percent_encoding_mode = PercentEncodingMode::Single;
-            settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
             settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
         }
         let identity = credentials.clone().into();
