@@ -9,7 +9,7 @@ mod number;
 mod scan;
 mod write;
 
-pub use scan::{expand, parse_object, parse_prefix, parse_value};
+pub use scan::{expand, parse_object, parse_object_prefix, parse_prefix, parse_value};
 pub use write::{write_fields, write_inner, write_text, write_value};
 
 use crate::simd::Tier;
