@@ -182,7 +182,7 @@ impl<'a> Parts<'a> {
         let (next, children) = msgpack::skim(self.bytes, self.at).ok()?.ok()?;
         self.at = next;
         // A map's pairs are two values each.
-        Some(if first >= 0xde || first < 0x90 { children / 2 } else { children })
+        Some(if wide == &[0xde, 0xdf] { children / 2 } else { children })
     }
 
     /// Text or binary data.

@@ -12,7 +12,7 @@ mod tape;
 mod write;
 
 pub use member::text_member;
-pub use scan::{expand, parse_object, parse_prefix, parse_value};
+pub use scan::{expand, parse_object, parse_object_prefix, parse_prefix, parse_value};
 pub use write::{may_repeat, write_fields, write_inner, write_text, write_value};
 
 use crate::simd::Tier;

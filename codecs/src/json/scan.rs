@@ -78,6 +78,25 @@ fn first_value<'a>(
     on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, opening: Opening, memory: &mut Memory) -> Result<(Value<'a>, usize), Invalid> = value_on; text, arena, scratch.opening, &mut scratch.memory)
 }
 
+/// The JSON object at the front of a stream, its fields appended, and how many bytes it took; `None` when the text ends
+/// before it does. On anything but a whole object `fields` is as it was.
+pub fn parse_object_prefix<'a>(
+    text: &'a [u8],
+    arena: &'a Bump,
+    scratch: &mut Scratch,
+    fields: &mut Fields<'a>,
+) -> Result<Option<usize>, Invalid> {
+    let before = fields.len();
+    let result = on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, keys: &mut Vec<(u32, u32)>, fields: &mut Fields<'a>) -> Result<usize, Invalid> = object_on; text, arena, &mut scratch.keys, fields);
+    match result {
+        Ok(end) => Ok(Some(end)),
+        Err(Invalid { at }) => {
+            fields.truncate(before);
+            if at >= text.len() { Ok(None) } else { Err(Invalid { at }) }
+        }
+    }
+}
+
 /// Opens a [`Value::Json`] one level (inner maps and arrays stay raw); any other value is returned as it is.
 pub fn expand<'a>(value: Value<'a>, arena: &'a Bump) -> Value<'a> {
     let Value::Json(raw) = value else { return value };

@@ -258,6 +258,7 @@ async fn counted_messages(connection: Connection, mut stream: Stream, limit: usi
     }
     gate.engine().close(&source);
     drop(busy);
+    stream.close().await;
 }
 
 /// Hands over the whole messages; gives how many bytes of one that is too long are still to come.

@@ -260,6 +260,7 @@ impl Connection {
         }
         gate.engine().close(&source);
         drop(busy);
+        stream.close().await;
     }
 }
 

@@ -67,13 +67,12 @@ pub(super) async fn run(shared: Rc<Shared>, gate: Rc<Gate>, stream: Stream, peer
     };
     let ended = connection.receive().await;
     drop(busy);
-    match ended {
-        // Half-closed, or the program stops: what waits is still answered.
-        Ok(()) => connection.answer_all().await,
-        Err(error) => {
-            log!(Debug, connection.shared.component, "{}: connection closed: {error}", connection.peer)
-        }
+    if let Err(error) = ended {
+        log!(Debug, connection.shared.component, "{}: nothing more is read: {error}", connection.peer);
     }
+    // Whatever ended it: what was taken is still acknowledged, where the sender listens.
+    connection.answer_all().await;
+    connection.stream.close().await;
 }
 
 /// Why a connection is closed by us.

@@ -55,7 +55,10 @@ impl Gate {
 
     /// Wakes those who wait whenever the engine rings; never ends.
     pub async fn watch(&self) -> std::io::Result<()> {
-        #[allow(deprecated, reason = "what replaces it is unsafe, for types that may not keep their descriptor; OwnedFd does")]
+        #[allow(
+            deprecated,
+            reason = "what replaces it is unsafe, for types that may not keep their descriptor; OwnedFd does"
+        )]
         let bell: AsyncFd<OwnedFd> = AsyncFd::new(self.engine.wake_fd().try_clone_to_owned()?)?;
         loop {
             let mut ready = bell.readable().await?;

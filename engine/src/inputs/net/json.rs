@@ -5,7 +5,7 @@
 
 use super::text::{Bad, with_address};
 use crate::shards::JobRun;
-use codecs::json::{self, expand, parse_prefix};
+use codecs::json::{self, expand, parse_object_prefix, parse_prefix};
 use codecs::record::{Field, Text, Value};
 use std::cell::RefCell;
 
@@ -96,19 +96,32 @@ impl JsonValues {
             if at == text.len() {
                 return Rest::Incomplete(at);
             }
-            let parsed = SCRATCH.with_borrow_mut(|scratch| parse_prefix(&text[at..], arena, scratch));
+            // A map, as nearly all are, goes straight into its record.
+            let mut record = job.record();
+            let parsed = SCRATCH.with_borrow_mut(|scratch| match text[at] {
+                b'{' => {
+                    let used = parse_object_prefix(&text[at..], arena, scratch, &mut record.fields)?;
+                    Ok(used.map(|used| (None, used)))
+                }
+                _ => Ok(parse_prefix(&text[at..], arena, scratch)?.map(|(value, used)| (Some(value), used))),
+            });
             match parsed {
                 Ok(Some((_, used))) if used > self.limit => {
                     at += used;
                     let limit = self.limit.div_ceil(1024);
                     self.bad.count(job, &format!("incoming data exceeds 'Buffer_Size' ({limit} KB)"));
                 }
-                Ok(Some((value, used))) => {
+                Ok(Some((Some(value), used))) => {
                     at += used;
                     self.emit(value, peer, job);
                 }
+                Ok(Some((None, used))) => {
+                    at += used;
+                    with_address(&mut record.fields, self.address_key.as_deref(), peer);
+                    job.emit(record);
+                }
                 Ok(None) => return Rest::Incomplete(at),
-                Err(_) => {
+                Err(json::Invalid { .. }) => {
                     self.bad.count(job, "invalid JSON message, skipping");
                     match memchr::memchr(b'\n', &text[at..]) {
                         Some(end) => at += end + 1,

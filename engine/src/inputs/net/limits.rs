@@ -24,3 +24,5 @@ pub const STOP_MAX: Duration = Duration::from_secs(1);
 pub const WRITE_MAX: Duration = Duration::from_secs(30);
 /// A compressed body may not become larger than this.
 pub const INFLATED_BYTES_MAX: usize = 64 << 20;
+/// How long the end of a connection may take.
+pub const CLOSE_MAX: Duration = Duration::from_secs(1);

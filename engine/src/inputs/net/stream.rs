@@ -2,7 +2,7 @@
 //!
 //! Owns: reads that never wait, writes that do. Never: buffers what was read.
 
-use super::limits::WRITE_MAX;
+use super::limits::{CLOSE_MAX, WRITE_MAX};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -90,6 +90,18 @@ impl Stream {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(0)),
             Poll::Ready(result) => result.map(Some),
         }
+    }
+
+    /// Says goodbye, where the peer still listens: within TLS it would else take the end for an attack.
+    pub async fn close(&mut self) {
+        let ending = async {
+            match self {
+                Stream::Plain(socket) => socket.shutdown().await,
+                Stream::Tls(stream) => stream.shutdown().await,
+            }
+        };
+        // A peer that is gone needs no goodbye.
+        let _ = tokio::time::timeout(CLOSE_MAX, ending).await;
     }
 
     /// Writes all of it; gives up on a peer that reads nothing for [`WRITE_MAX`].
