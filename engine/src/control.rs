@@ -24,6 +24,11 @@ impl Control {
         self.wakes.lock().expect("wake lock").push(wake);
     }
 
+    /// Memory was given back that no input held: rings those that wait for some.
+    pub fn memory_released(&self) {
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring_if_waiting());
+    }
+
     /// Inputs are to stop.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -24,5 +24,6 @@ pub mod random;
 pub mod retry;
 pub mod run;
 pub mod shards;
+pub mod storage;
 #[cfg(test)]
 mod testing;

@@ -43,6 +43,10 @@ pub struct InputMetrics {
     pub files: Mutex<HashMap<Arc<str>, FileLag>>,
     /// Blocks that were read and are not acknowledged yet (gauge).
     pub jobs: AtomicU64,
+    /// Segments that its `memrb` ring dropped, and their bytes.
+    pub ring_dropped_chunks: AtomicU64,
+    /// See above.
+    pub ring_dropped_bytes: AtomicU64,
     /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
     pub memory: OnceLock<Arc<Budget>>,
 }

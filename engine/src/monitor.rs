@@ -38,6 +38,8 @@ pub struct Monitor {
     pub health: Arc<Health>,
     /// `Health_Check` and its limits, when it is on.
     pub health_check: Option<HealthCheck>,
+    /// What is on disk, where there is a `storage.path`.
+    pub store: Option<Arc<crate::storage::Store>>,
     /// `storage.metrics`.
     pub storage_metrics: bool,
     /// When the program started, for uptime.

@@ -6,11 +6,12 @@ use crate::config::Config;
 use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
-use crate::config::values::RetryLimit as RetryOption;
+use crate::config::values::{RetryLimit as RetryOption, StorageSync, StorageType};
 use crate::filters::{self, Filter};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
+use crate::storage;
 use codecs::conf::options::check_names;
 use codecs::conf::values::Text;
 use codecs::conf::{Diagnostics, Section, Span, nearest};
@@ -18,6 +19,7 @@ use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +56,12 @@ pub struct Settings {
     pub health_check: Option<HealthCheck>,
     /// `storage.metrics`.
     pub storage_metrics: bool,
+    /// `storage.*`, where a `storage.path` is set.
+    pub storage: Option<storage::Settings>,
+    /// `Hot_Reload`.
+    pub hot_reload: bool,
+    /// `Hot_Reload.Timeout`.
+    pub hot_reload_timeout: Option<Duration>,
 }
 
 /// An input that is to run.
@@ -64,6 +72,10 @@ pub struct PlannedInput {
     pub plugin: &'static str,
     /// `Mem_Buf_Limit`.
     pub memory_limit: Option<usize>,
+    /// `storage.type`.
+    pub storage: StorageType,
+    /// `storage.pause_on_chunks_overlimit`.
+    pub pause_on_overlimit: bool,
     /// What runs.
     pub configured: Configured,
 }
@@ -92,6 +104,10 @@ pub struct PlannedOutput {
     pub output: Arc<dyn Output>,
     /// `Retry_Limit`.
     pub retry_limit: RetryLimit,
+    /// Of all that determines how it encodes; what was stored with another one it cannot deliver.
+    pub fingerprint: u64,
+    /// `storage.total_limit_size`.
+    pub disk_limit: Option<u64>,
 }
 
 /// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
@@ -102,8 +118,13 @@ const MEMORY_MIN: usize = 4 << 20;
 /// Compiles a configuration; `None` when an error is among the diagnostics.
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
     let service = &config.service;
-    let mut compiler =
-        Compiler { escape_unicode: service.escape_unicode.0, flush: service.flush.0, ..Compiler::default() };
+    let mut compiler = Compiler {
+        escape_unicode: service.escape_unicode.0,
+        flush: service.flush.0,
+        storage: service.storage_type.filter(|_| service.storage_inherit.0).unwrap_or(StorageType::Memory),
+        storage_path: service.storage_path.is_some(),
+        ..Compiler::default()
+    };
     compiler.parsers(&config.parsers, diagnostics);
     compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
@@ -154,6 +175,27 @@ fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
             period: seconds(service.hc_period.0),
         }),
         storage_metrics: service.storage_metrics.0,
+        storage: service.storage_path.as_ref().map(|path| storage_settings(service, &path.0)),
+        hot_reload: service.hot_reload.0,
+        hot_reload_timeout: Some(seconds(service.hot_reload_timeout.0)).filter(|t| !t.is_zero()),
+    }
+}
+
+fn storage_settings(service: &ServiceOptions, path: &str) -> storage::Settings {
+    let path = PathBuf::from(path);
+    let rejected = service.rejected_path.as_ref().map_or("rejected", |t| t.0.as_str());
+    let chunks_up = usize::try_from(service.max_chunks_up.0.max(1)).unwrap_or(usize::MAX);
+    storage::Settings {
+        full_sync: service.storage_sync == StorageSync::Full,
+        delete_irrecoverable: service.delete_irrecoverable.0,
+        backlog_bytes: usize::try_from(service.backlog_mem_limit.0).unwrap_or(usize::MAX),
+        flush_backlog: service.backlog_flush_on_shutdown.0,
+        keep_rejected: service.keep_rejected.0,
+        rejected_path: path.join(rejected),
+        rejected_limit: service.rejected_limit.0,
+        up_bytes: chunks_up.saturating_mul(storage::CHUNK_BYTES as usize),
+        replay_rejected: false,
+        path,
     }
 }
 
@@ -165,6 +207,10 @@ struct Compiler {
     counts: HashMap<&'static str, usize>,
     escape_unicode: bool,
     flush: f64,
+    /// `storage.type` of inputs that have none.
+    storage: StorageType,
+    /// A `storage.path` is set.
+    storage_path: bool,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
@@ -223,7 +269,17 @@ impl Compiler {
             inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
-        Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured })
+        let storage = common.storage_type.unwrap_or(self.storage);
+        if storage == StorageType::Filesystem && !self.storage_path {
+            let span = section.get("storage.type").map_or(&section.span, |e| &e.value_span);
+            diagnostics
+                .error(span, format!("{name}: `storage.type` is filesystem, but there is no `storage.path`"))
+                .help("set `storage.path` in [SERVICE] to a folder");
+            return None;
+        }
+        let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
+        let plugin = plugin.name();
+        Some(PlannedInput { name, plugin, memory_limit, storage, pause_on_overlimit, configured })
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
@@ -262,8 +318,64 @@ impl Compiler {
             Some(RetryOption::Never) => RetryLimit::Retries(0),
             Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
         };
-        Some(PlannedOutput { name, plugin: plugin.name(), matcher, output, retry_limit })
+        let fingerprint = fingerprint(plugin.name(), self.escape_unicode, section);
+        let disk_limit = common.total_limit_size.0;
+        let plugin = plugin.name();
+        Some(PlannedOutput { name, plugin, matcher, output, retry_limit, fingerprint, disk_limit })
     }
+}
+
+/// Options that say where, when and how often an output delivers, not what: stored chunks outlive a change of them.
+const DELIVERY_OPTIONS: &[&str] = &[
+    "name",
+    "host",
+    "port",
+    "uri",
+    "header",
+    "headers_key",
+    "http_user",
+    "http_passwd",
+    "http_token",
+    "http_method",
+    "compress",
+    "proxy",
+    "allow_duplicated_headers",
+    "endpoint",
+    "region",
+    "profile",
+    "role_arn",
+    "sts_endpoint",
+    "external_id",
+    "auto_create_group",
+    "log_retention_days",
+    "auto_retry_requests",
+    "path",
+    "file",
+    "mkdir",
+];
+
+/// Of the plugin, and of the options that may determine how it encodes. One that is not known not to counts.
+fn fingerprint(plugin: &str, escape_unicode: bool, section: &Section) -> u64 {
+    let common = |key: &str| CommonOutput::TABLE.iter().any(|spec| spec.name.eq_ignore_ascii_case(key));
+    let mut counted: Vec<(String, &str)> = section
+        .entries
+        .iter()
+        .map(|e| (e.key.to_ascii_lowercase(), e.value.as_str()))
+        .filter(|(key, _)| !common(key) && !DELIVERY_OPTIONS.contains(&key.as_str()))
+        .filter(|(key, _)| !(key.starts_with("net.") || key.starts_with("tls")))
+        .collect();
+    counted.sort();
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(plugin.as_bytes());
+    hash.update(&[0, u8::from(escape_unicode)]);
+    for (key, value) in counted {
+        // Lengths, so that no two lists of options read the same.
+        hash.update(&(key.len() as u64).to_le_bytes());
+        hash.update(key.as_bytes());
+        hash.update(&(value.len() as u64).to_le_bytes());
+        hash.update(value.as_bytes());
+    }
+    hash.digest()
 }
 
 fn tables<'t>(

@@ -6,15 +6,18 @@
 
 use crate::breaker::Breaker;
 use crate::budget::{Budget, Pool};
+use crate::config::values::StorageType;
 use crate::control::Control;
 use crate::health::Health;
+use crate::inputs::shared::Buffer;
 use crate::inputs::shared::Common;
 use crate::inputs::{Input, InputShared};
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::monitor::{Monitor, Watched, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedOutput};
 use crate::queue::{Delivery, Lanes, Pressure};
+use crate::storage::{Store, StoredOutput};
 use crate::{http_server, log};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +55,7 @@ const JOIN_MAX: Duration = Duration::from_secs(5);
 
 /// A started plan.
 struct Running {
+    store: Option<(Arc<Store>, std::thread::JoinHandle<()>)>,
     control: Arc<Control>,
     inputs: Vec<Arc<InputShared>>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -70,7 +74,9 @@ impl Running {
         let pressure = Arc::new(Pressure::default());
         let control = Arc::new(Control::default());
         let share = settings.memory_limit / plan.outputs.len().max(1);
-        let (filters, outputs, deliveries) = instances(&plan, share, &pressure, &health);
+        let (filters, outputs) = instances(&plan, share);
+        let store = open_store(&plan, &outputs, &budget, &control)?;
+        let deliveries = deliveries(&plan, &outputs, &pressure, &health, store.as_ref());
         let pipeline = Arc::new(Pipeline::new(filters, outputs));
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.shards)
@@ -87,15 +93,19 @@ impl Running {
             pressure,
             control: control.clone(),
         };
-        let monitor = Arc::new(monitor(&plan, &pipeline, budget, health));
+        let monitor = Arc::new(monitor(&plan, &pipeline, budget, health, store.clone()));
         if let Some((listen, port)) = settings.http_server {
             let serving = http_server::bind(&listen, port)
                 .map_err(|e| format!("cannot listen on {listen}:{port} (HTTP_Listen, HTTP_Port): {e}"))?;
             runtime.spawn(http_server::serve(serving, monitor.clone()));
         }
+        let writer = store.as_ref().map(Store::start).transpose();
+        let writer = writer.map_err(|e| format!("cannot start a thread: {e}"))?;
         let lanes = start_lanes(&deliveries, runtime);
-        let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common)?;
+        let ring = settings.memory_limit / plan.outputs.len().max(1) / 2;
+        let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common, store.as_ref(), ring)?;
         Ok(Running {
+            store: store.zip(writer),
             control,
             inputs,
             threads,
@@ -137,6 +147,9 @@ impl Running {
             self.inputs.iter().for_each(|i| i.flush_all());
             self.control.set_flushed();
             self.control.wait(|| self.inputs.iter().all(|i| i.decoded())).await;
+            if let Some((store, _)) = &self.store {
+                store.flush().await;
+            }
             self.pipeline.outputs.iter().for_each(|o| o.lanes.close());
             for lane in self.lanes {
                 drop(lane.await);
@@ -153,8 +166,40 @@ impl Running {
         if tokio::time::timeout(JOIN_MAX, joined).await.is_err() {
             log!(Warn, "engine", "an input did not stop within {} s; ending without it", JOIN_MAX.as_secs());
         }
+        if let Some((store, writer)) = self.store {
+            store.stop();
+            let joined = tokio::task::spawn_blocking(move || drop(writer.join()));
+            if tokio::time::timeout(JOIN_MAX, joined).await.is_err() {
+                log!(
+                    Warn,
+                    "engine",
+                    "the storage did not stop within {} s; ending without it",
+                    JOIN_MAX.as_secs()
+                );
+            }
+        }
         drop(self.workers);
     }
+}
+
+/// The storage, where there is a `storage.path`.
+fn open_store(
+    plan: &Plan,
+    outputs: &[OutputInstance],
+    budget: &Arc<Budget>,
+    control: &Arc<Control>,
+) -> Result<Option<Arc<Store>>, String> {
+    let Some(settings) = &plan.settings.storage else { return Ok(None) };
+    let stored = plan.outputs.iter().zip(outputs).map(|(planned, instance)| StoredOutput {
+        name: planned.name.clone(),
+        plugin: planned.plugin,
+        fingerprint: planned.fingerprint,
+        limit: planned.disk_limit,
+        lanes: instance.lanes.clone(),
+    });
+    let control = control.clone();
+    let released = Arc::new(move || control.memory_released());
+    Store::open(settings.clone(), stored.collect(), budget.clone(), released).map(Some)
 }
 
 /// `Grace` after the last delivery: what makes progress is not cut off.
@@ -184,13 +229,8 @@ fn undelivered(monitor: &Monitor) -> u64 {
         .sum()
 }
 
-/// Instances of the plan with their counters, and a delivery for each output.
-fn instances(
-    plan: &Plan,
-    share: usize,
-    pressure: &Arc<Pressure>,
-    health: &Arc<Health>,
-) -> (Vec<FilterInstance>, Vec<OutputInstance>, Vec<Arc<Delivery>>) {
+/// Instances of the plan with their counters.
+fn instances(plan: &Plan, share: usize) -> (Vec<FilterInstance>, Vec<OutputInstance>) {
     let filters = plan.filters.iter().map(|f| FilterInstance {
         name: f.name.clone(),
         matcher: f.matcher.clone(),
@@ -198,17 +238,24 @@ fn instances(
         metrics: Arc::new(FilterMetrics::default()),
         loop_told: Default::default(),
     });
-    let outputs: Vec<OutputInstance> = plan
-        .outputs
-        .iter()
-        .map(|o| OutputInstance {
-            name: o.name.clone(),
-            matcher: o.matcher.clone(),
-            output: o.output.clone(),
-            lanes: Lanes::new(o.output.lanes(), Budget::new(share), Arc::default()),
-        })
-        .collect();
-    let deliveries = plan.outputs.iter().zip(&outputs).map(|(planned, instance)| {
+    let outputs = plan.outputs.iter().map(|o| OutputInstance {
+        name: o.name.clone(),
+        matcher: o.matcher.clone(),
+        output: o.output.clone(),
+        lanes: Lanes::new(o.output.lanes(), Budget::new(share), Arc::default()),
+    });
+    (filters.collect(), outputs.collect())
+}
+
+/// A delivery for each output.
+fn deliveries(
+    plan: &Plan,
+    outputs: &[OutputInstance],
+    pressure: &Arc<Pressure>,
+    health: &Arc<Health>,
+    store: Option<&Arc<Store>>,
+) -> Vec<Arc<Delivery>> {
+    let delivery = |(number, (planned, instance)): (usize, (&PlannedOutput, &OutputInstance))| {
         Arc::new(Delivery {
             component: format!("output:{}:{}", planned.plugin, planned.name),
             output: planned.output.clone(),
@@ -219,10 +266,10 @@ fn instances(
             breaker: Breaker::new(plan.settings.backoff),
             pressure: pressure.clone(),
             health: health.clone(),
+            store: store.map(|store| (store.clone(), number)),
         })
-    });
-    let deliveries = deliveries.collect();
-    (filters.collect(), outputs, deliveries)
+    };
+    plan.outputs.iter().zip(outputs).enumerate().map(delivery).collect()
 }
 
 fn start_lanes(
@@ -244,15 +291,28 @@ fn start_inputs(
     planned: Vec<crate::plan::PlannedInput>,
     monitor: &Monitor,
     common: &Common,
+    store: Option<&Arc<Store>>,
+    ring_bytes: usize,
 ) -> Result<Inputs, String> {
     let (mut shared, mut threads) = (Vec::new(), Vec::new());
     let mut waiting = Vec::new();
     for (planned, watched) in planned.into_iter().zip(&monitor.inputs) {
         let component = format!("input:{}:{}", planned.plugin, planned.name);
+        // Only what waits in memory alone stops at `Mem_Buf_Limit`, as in Fluent Bit.
+        let (buffer, stops_at) = match (planned.storage, store) {
+            (StorageType::Filesystem, Some(store)) => {
+                (Buffer::Disk { store: store.clone(), keep_up: planned.pause_on_overlimit }, None)
+            }
+            (StorageType::Memrb, _) => {
+                (Buffer::Ring { bytes: planned.memory_limit.map_or(ring_bytes, |n| n.min(ring_bytes)) }, None)
+            }
+            _ => (Buffer::Memory, planned.memory_limit),
+        };
         let input = InputShared::new(
             component,
             planned.configured.decoder.clone(),
-            planned.memory_limit,
+            stops_at,
+            buffer,
             watched.metrics.clone(),
             common,
         )
@@ -279,7 +339,13 @@ fn run_input(input: Box<dyn Input>, shared: Arc<InputShared>) {
     }
 }
 
-fn monitor(plan: &Plan, pipeline: &Pipeline, budget: Arc<Budget>, health: Arc<Health>) -> Monitor {
+fn monitor(
+    plan: &Plan,
+    pipeline: &Pipeline,
+    budget: Arc<Budget>,
+    health: Arc<Health>,
+    store: Option<Arc<Store>>,
+) -> Monitor {
     let inputs = plan.inputs.iter().map(|i| Watched {
         name: i.name.clone(),
         plugin: i.plugin,
@@ -302,6 +368,7 @@ fn monitor(plan: &Plan, pipeline: &Pipeline, budget: Arc<Budget>, health: Arc<He
         health,
         health_check: plan.settings.health_check,
         storage_metrics: plan.settings.storage_metrics,
+        store,
         started: Instant::now(),
         started_at: std::time::SystemTime::now(),
         flush: plan.settings.flush.as_secs_f64(),

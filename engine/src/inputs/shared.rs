@@ -10,6 +10,7 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::metrics::InputMetrics;
 use crate::pipeline::Pipeline;
 use crate::queue::{Charge, Pressure};
+use crate::storage::Store;
 use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,8 +42,41 @@ pub struct Common {
     pub control: Arc<Control>,
 }
 
+/// Where the segments of an input wait (`storage.type`).
+#[derive(Clone, Default)]
+pub enum Buffer {
+    /// In memory, until they are delivered; the input stops when there is no more.
+    #[default]
+    Memory,
+    /// On disk, and in memory as far as there is room.
+    Disk {
+        /// Where they are stored.
+        store: Arc<Store>,
+        /// They stay in memory, and the input stops when there is no more (`storage.pause_on_chunks_overlimit`).
+        keep_up: bool,
+    },
+    /// In so many bytes of memory, of which the oldest go first (`memrb`).
+    Ring {
+        /// `Mem_Buf_Limit`, or the output's share of the memory.
+        bytes: usize,
+    },
+}
+
+impl Buffer {
+    /// True when the input need not wait for its outputs.
+    pub fn takes_all(&self) -> bool {
+        match self {
+            Buffer::Memory => false,
+            Buffer::Disk { store, keep_up } => !keep_up && store.accepts(),
+            Buffer::Ring { .. } => true,
+        }
+    }
+}
+
 /// One input's share of the engine.
 pub struct InputShared {
+    /// Where its segments wait.
+    pub buffer: Buffer,
     /// `input:tail:tail.0`, for messages.
     pub component: String,
     /// How its blocks become records.
@@ -80,6 +114,13 @@ pub struct Wake {
 }
 
 impl Wake {
+    /// Makes the fd readable where the input waits for memory.
+    pub fn ring_if_waiting(&self) {
+        if self.waiting.swap(false, Ordering::AcqRel) {
+            self.ring();
+        }
+    }
+
     /// Makes the fd readable.
     pub fn ring(&self) {
         // A full counter is as good as a written one.
@@ -88,11 +129,12 @@ impl Wake {
 }
 
 impl InputShared {
-    /// `memory_limit` is `Mem_Buf_Limit`.
+    /// `memory_limit` is `Mem_Buf_Limit`, where the input stops at it.
     pub fn new(
         component: String,
         decoder: Arc<dyn Decoder>,
         memory_limit: Option<usize>,
+        buffer: Buffer,
         metrics: Arc<InputMetrics>,
         common: &Common,
     ) -> std::io::Result<Arc<InputShared>> {
@@ -111,6 +153,7 @@ impl InputShared {
         // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
         drop(metrics.memory.set(memory.clone()));
         Ok(Arc::new_cyclic(|this| InputShared {
+            buffer,
             component,
             decoder,
             pipeline: common.pipeline.clone(),
@@ -136,6 +179,16 @@ impl InputShared {
     fn wait_for_memory(&self) {
         self.wake.waiting.store(true, Ordering::Release);
         self.pressure.raise();
+    }
+
+    /// `tail.0`, or its alias.
+    pub fn name(&self) -> &str {
+        self.component.splitn(3, ':').nth(2).unwrap_or_default()
+    }
+
+    /// Bytes that it holds in memory.
+    pub fn memory_used(&self) -> usize {
+        self.budgets[1].used()
     }
 
     /// Its eventfd, for whoever stops the program.
