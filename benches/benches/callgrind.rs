@@ -22,6 +22,8 @@ fn ready(name: &str) -> Run {
 #[bench::json_plain(args = ("json_plain"), setup = ready)]
 #[bench::json_spaced(args = ("json_spaced"), setup = ready)]
 #[bench::json_escaped(args = ("json_escaped"), setup = ready)]
+#[bench::json_opened_small(args = ("json_opened_small"), setup = ready)]
+#[bench::json_opened_large(args = ("json_opened_large"), setup = ready)]
 #[bench::regex_nginx(args = ("regex_nginx"), setup = ready)]
 #[bench::regex_apache2(args = ("regex_apache2"), setup = ready)]
 #[bench::regex_myapp(args = ("regex_myapp"), setup = ready)]

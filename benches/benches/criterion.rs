@@ -11,5 +11,11 @@ fn main() {
         group.bench_function(stage.name, |bencher| bencher.iter(&mut pass));
     }
     group.finish();
+    let mut group = criterion.benchmark_group("openers");
+    group.throughput(Throughput::Elements(benches::LINES));
+    for (name, mut pass) in benches::openers() {
+        group.bench_function(name, |bencher| bencher.iter(&mut pass));
+    }
+    group.finish();
     criterion.final_summary();
 }

@@ -81,6 +81,18 @@ pub(crate) fn app_escaped(n: u64, random: &mut Random) -> String {
     object(&fields, ",", ":")
 }
 
+/// A nested map of so many entries, with characters beyond ASCII, escapes, numbers and lists.
+pub(crate) fn nested(n: u64, random: &mut Random, entries: u64) -> String {
+    let entry = |i: u64| {
+        let (ms, size) = (random.below(900), random.below(1 << 20));
+        format!(
+            r#""key{i}":{{"city":"Z\u00fcrich","path":"\/api\/v1\/items\/{n}","ms":{ms}.25,"size":{size},"tags":["a","東京",null,true]}}"#
+        )
+    };
+    let entries: Vec<String> = (0..entries).map(entry).collect();
+    format!("{{\"n\":{{{}}}}}", entries.join(","))
+}
+
 fn app_fields(n: u64, random: &mut Random) -> Vec<(&'static str, String)> {
     let level = random.pick(&["INFO", "INFO", "INFO", "DEBUG", "WARN", "ERROR"]);
     let (user, ms) = (random.below(99_999), random.below(900));

@@ -41,6 +41,8 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "json_plain", make: json::plain },
     Stage { name: "json_spaced", make: json::spaced },
     Stage { name: "json_escaped", make: json::escaped },
+    Stage { name: "json_opened_small", make: json::opened_small },
+    Stage { name: "json_opened_large", make: json::opened_large },
     Stage { name: "regex_nginx", make: regex::nginx },
     Stage { name: "regex_apache2", make: regex::apache2 },
     Stage { name: "regex_myapp", make: regex::myapp },
@@ -57,6 +59,8 @@ pub const STAGES: &[Stage] = &[
     #[cfg(feature = "outputs")]
     Stage { name: "pack_cloudwatch", make: pack::cloudwatch },
 ];
+
+pub use json::openers;
 
 /// The stage of this name.
 pub fn stage(name: &str) -> Option<Stage> {

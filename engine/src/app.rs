@@ -60,8 +60,8 @@ enum Unplanned {
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
     let readable = !diagnostics.has_errors();
-    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit() };
-    let plan = config.as_ref().and_then(|c| plan::compile(c, &machine, &mut diagnostics));
+    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
+    let plan = plan::compile(&config, &machine, &mut diagnostics);
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
     diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));
     if plan.is_none() {
@@ -76,7 +76,7 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Un
             count(Level::Note, "note")
         );
     }
-    config.zip(plan).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
+    plan.map(|plan| (config, plan)).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
 }
 
 /// What an output tells goes to the log.

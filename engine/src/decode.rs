@@ -164,6 +164,7 @@ impl Decoder for LineDecoder {
         let mut offset = position.offset;
         match (&self.options.multiline, state) {
             (Some(chain), Some(state)) => {
+                let cut_before = state.multiline.cut_count();
                 while let Some(line) = lines.next() {
                     let line = line.strip_suffix(b"\r").unwrap_or(line);
                     if !(line.is_empty() && self.options.skip_empty_lines) {
@@ -186,6 +187,7 @@ impl Decoder for LineDecoder {
                     }
                     offset = position.offset + lines.offset() as u64;
                 }
+                job.count_truncated(state.multiline.cut_count() - cut_before);
                 job.restore(state);
             }
             _ => {

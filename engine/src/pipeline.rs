@@ -146,6 +146,8 @@ pub struct JobCounters {
     pub bytes: u64,
     /// Pieces of input that no record could be made of.
     pub invalid: u64,
+    /// Multi-line records that were cut at their limit.
+    pub truncated: u64,
 }
 
 impl JobCounters {
@@ -154,5 +156,8 @@ impl JobCounters {
         input.records.fetch_add(self.records, Relaxed);
         input.bytes.fetch_add(self.bytes, Relaxed);
         input.invalid.fetch_add(self.invalid, Relaxed);
+        if self.truncated > 0 {
+            input.multiline_truncated.fetch_add(self.truncated, Relaxed);
+        }
     }
 }

@@ -12,9 +12,9 @@ use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
 use crate::storage;
-use codecs::conf::options::check_names;
+use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Section, Span, nearest};
+use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
@@ -121,11 +121,12 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
     let mut compiler = Compiler {
         escape_unicode: service.escape_unicode.0,
         flush: service.flush.0,
+        multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
         storage: service.storage_type.filter(|_| service.storage_inherit.0).unwrap_or(StorageType::Memory),
         storage_path: service.storage_path.is_some(),
         ..Compiler::default()
     };
-    compiler.parsers(&config.parsers, diagnostics);
+    compiler.parsers(&config.parsers, machine, diagnostics);
     compiler.multiline(config, diagnostics);
     let inputs: Vec<_> = config.inputs.iter().map(|s| compiler.input(s, diagnostics)).collect();
     let filters: Vec<_> = config.filters.iter().map(|s| compiler.filter(s, diagnostics)).collect();
@@ -155,6 +156,8 @@ pub struct Machine {
     pub cpus: usize,
     /// The cgroup's memory limit, in bytes.
     pub memory: Option<u64>,
+    /// Rules of a zone by its name; the empty name is the machine's own.
+    pub zones: fn(&str) -> Option<codecs::time::Zone>,
 }
 
 fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
@@ -211,14 +214,22 @@ struct Compiler {
     storage: StorageType,
     /// A `storage.path` is set.
     storage_path: bool,
+    multiline_limit: usize,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
 
 impl Compiler {
-    fn parsers(&mut self, sections: &[Section], diagnostics: &mut Diagnostics) {
+    fn parsers(&mut self, sections: &[Section], machine: &Machine, diagnostics: &mut Diagnostics) {
         for section in sections {
-            let Some(parser) = Parser::configure(section, diagnostics) else { continue };
+            let parser = match Parser::configure_with(section, &machine.zones, diagnostics) {
+                Some(parser) => parser,
+                // What names it is not wrong as well; there will be no plan.
+                None => match stand_in(section) {
+                    Some(parser) => parser,
+                    None => continue,
+                },
+            };
             let parser = Arc::new(parser);
             // The first of a name counts, as in Fluent Bit.
             if self.parsers.contains_key(parser.name()) {
@@ -261,12 +272,17 @@ impl Compiler {
         let all = inputs::registry::INPUTS.iter().map(|p| p.name());
         let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find)?;
         let owner = format!("input {}", plugin.name());
-        check_names(section, &owner, &tables(CommonInput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
-        let context =
-            inputs::Context { name: &name, tag, parsers: &self.parsers, multiline: &self.multiline };
+        let context = inputs::Context {
+            name: &name,
+            tag,
+            parsers: &self.parsers,
+            multiline: &self.multiline,
+            multiline_limit: self.multiline_limit,
+        };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         let storage = common.storage_type.unwrap_or(self.storage);
@@ -286,7 +302,7 @@ impl Compiler {
         let all = filters::registry::FILTERS.iter().map(|p| p.name());
         let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find)?;
         let owner = format!("filter {}", plugin.name());
-        check_names(section, &owner, &tables(CommonFilter::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher =
@@ -300,7 +316,7 @@ impl Compiler {
         let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
         let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find)?;
         let owner = format!("output {}", plugin.name());
-        check_names(section, &owner, &tables(CommonOutput::TABLE, &plugin.tables()), diagnostics);
+        check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
         let pattern =
@@ -378,11 +394,30 @@ fn fingerprint(plugin: &str, escape_unicode: bool, section: &Section) -> u64 {
     hash.digest()
 }
 
-fn tables<'t>(
-    common: &'t [codecs::conf::OptionSpec],
-    own: &[&'t [codecs::conf::OptionSpec]],
-) -> Vec<&'t [codecs::conf::OptionSpec]> {
-    std::iter::once(common).chain(own.iter().copied()).collect()
+/// A parser by the name of one that could not be made.
+fn stand_in(section: &Section) -> Option<Parser> {
+    let mut plain = section.clone();
+    plain.entries.retain(|e| e.key.eq_ignore_ascii_case("name"));
+    plain.entries.push(Entry {
+        key: "format".into(),
+        value: "json".into(),
+        ..plain.entries.first()?.clone()
+    });
+    Parser::configure(&plain, &mut Diagnostics::default())
+}
+
+/// Checks the names of a section's entries against the options that all plugins of a kind have, and the plugin's own.
+fn check(
+    section: &Section,
+    owner: &str,
+    common: &[OptionSpec],
+    own: &[&[OptionSpec]],
+    diagnostics: &mut Diagnostics,
+) {
+    let all: Vec<&[OptionSpec]> = std::iter::once(common).chain(own.iter().copied()).collect();
+    check_names(section, owner, &all, diagnostics);
+    check_repeats(section, owner, common, Repeats::LastCounts, diagnostics);
+    own.iter().for_each(|table| check_repeats(section, owner, table, Repeats::Refused, diagnostics));
 }
 
 /// The `Name` of a section, when a plugin has it.
@@ -394,7 +429,7 @@ fn named<'s>(
 ) -> Option<&'s str> {
     let Some(entry) = section.get("name") else {
         diagnostics
-            .error(&section.span, format!("{kind} without `Name`"))
+            .error(&section.span, format!("section `{kind}` is missing the `name` property"))
             .help(format!("one of {}", all.collect::<Vec<_>>().join(", ")));
         return None;
     };
@@ -428,7 +463,8 @@ fn matcher(
         }
         Err(rule) => {
             let span: &Span = section.get("match_regex").map_or(&section.span, |e| &e.value_span);
-            diagnostics.error(span, format!("{owner}: `match_regex` does not compile: {rule}"));
+            diagnostics
+                .error(span, format!("{owner}: `match_regex` is `{}`: {rule}", regex.map_or("", |t| &t.0)));
             None
         }
     }
@@ -477,7 +513,7 @@ impl Plan {
             self.settings.memory_limit >> 20,
             (self.memory_max() - self.settings.memory_limit) >> 20,
         )];
-        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {:?}", p.name(), p.regex_kind())));
+        lines.extend(self.parsers.iter().map(|p| format!("parser {}: {}", p.name(), p.engine())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
             lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));

@@ -509,6 +509,11 @@ impl<'j> JobRun<'j> {
         self.counters.invalid += 1;
     }
 
+    /// Counts multi-line records that were cut at their limit.
+    pub fn count_truncated(&mut self, records: u64) {
+        self.counters.truncated += records;
+    }
+
     /// What a line must hold to survive the first filter of this tag, where that is known.
     pub fn survival(&self) -> Option<Arc<Survival>> {
         self.sinks[0].route.survival.clone()

@@ -387,7 +387,8 @@ async fn dig(stream: &mut TcpStream, authority: &str, proxy: &Proxy) -> std::io:
 }
 
 /// An error with what caused it: hyper's own text alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -108,7 +108,7 @@ codecs::options! {
         /// The key of our own certificate (PEM).
         key_file "tls.key_file": Opt<Text>,
         /// Password of the key.
-        key_passwd "tls.key_passwd": Opt<Text> => Refused("keys with a password are not supported; decrypt the file, for example with `openssl pkey`"),
+        key_passwd "tls.key_passwd": Opt<Text>,
         /// Name that is asked for (SNI) and checked, instead of the host.
         vhost "tls.vhost": Opt<Text>,
         /// Oldest protocol that is spoken.

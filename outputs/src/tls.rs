@@ -3,6 +3,8 @@
 //! Owns: `tls.*` options to a client configuration. Never: opens a connection; prints a key.
 
 use crate::net::TlsOptions;
+use codecs::conf::section::Span;
+use codecs::conf::values::{Bool, Text};
 use codecs::conf::{Diagnostics, Section};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -37,6 +39,15 @@ pub fn client(
     }
 }
 
+/// The configuration of a client that trusts whom the system trusts, and checks names.
+pub fn of_the_system() -> Result<Arc<ClientConfig>, String> {
+    let nothing = Section::new("output", Span::new(&"".into(), 0, 0));
+    let options = TlsOptions::read(&nothing, "", &mut Diagnostics::default());
+    let options = options.map(|o| TlsOptions { tls: Bool(true), verify_hostname: Bool(true), ..o });
+    let options = options.ok_or("the defaults of `tls` are broken")?;
+    build(&options).map(Arc::new).map_err(|wrong| wrong.message)
+}
+
 /// An option that cannot be had as it is.
 struct Wrong {
     key: &'static str,
@@ -60,14 +71,51 @@ fn build(options: &TlsOptions) -> Result<ClientConfig, Wrong> {
         });
     };
     let chain = certificates(Path::new(&certificate.0), "tls.crt_file")?;
-    let key_der = PrivateKeyDer::from_pem_file(&key.0).map_err(|error| Wrong {
-        key: "tls.key_file",
-        message: format!("`tls.key_file` is `{}`: {error}", key.0),
-    })?;
+    let key_der = private_key(&key.0, options.key_passwd.as_ref().map(|Text(password)| password.as_str()))?;
     builder.with_client_auth_cert(chain, key_der).map_err(|error| Wrong {
         key: "tls.crt_file",
         message: format!("certificate and key do not go together: {error}"),
     })
+}
+
+/// A key in PEM; one with a password has to be in PKCS#8 (PBES2), as OpenSSL writes it since 1.0.
+fn private_key(path: &str, password: Option<&str>) -> Result<PrivateKeyDer<'static>, Wrong> {
+    let wrong = |key, rule: String| Wrong { key, message: format!("`tls.key_file` is `{path}`: {rule}") };
+    let text = std::fs::read(path).map_err(|error| wrong("tls.key_file", error.to_string()))?;
+    let holds = |mark: &[u8]| memchr::memmem::find(&text, mark).is_some();
+    if holds(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        let Some(password) = password else {
+            return Err(wrong("tls.key_file", "it needs its password in `tls.key_passwd`".to_owned()));
+        };
+        return decrypted(&text, password).map_err(|rule| wrong("tls.key_passwd", rule));
+    }
+    if holds(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(wrong("tls.key_file", OLD_FORM.to_owned()));
+    }
+    // As OpenSSL: a password for a key that needs none is not looked at.
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| wrong("tls.key_file", error.to_string()))
+}
+
+/// What is said of a key whose encryption nobody should use any more.
+const OLD_FORM: &str =
+    "its encryption is of an old form (not PBES2); convert it with `openssl pkcs8 -topk8 -in OLD -out NEW`";
+
+/// The key in an `ENCRYPTED PRIVATE KEY`; the error says nothing of the password.
+fn decrypted(pem: &[u8], password: &str) -> Result<PrivateKeyDer<'static>, String> {
+    let start = memchr::memmem::find(pem, b"-----BEGIN ENCRYPTED").unwrap_or_default();
+    let text = std::str::from_utf8(&pem[start..]).map_err(|_| "it is no PEM text".to_owned())?;
+    const END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+    let end = text.find(END).ok_or("it is cut off")? + END.len();
+    let (_, document) = pkcs8::SecretDocument::from_pem(&text[..end]).map_err(|error| error.to_string())?;
+    let sealed: pkcs8::EncryptedPrivateKeyInfoRef<'_> =
+        document.decode_msg().map_err(|_: pkcs8::der::Error| OLD_FORM.to_owned())?;
+    if sealed.encryption_algorithm.pbes2().is_none() {
+        return Err(OLD_FORM.to_owned());
+    }
+    let open = sealed
+        .decrypt(password)
+        .map_err(|error| format!("cannot be decrypted with `tls.key_passwd`: {error}"))?;
+    Ok(PrivateKeyDer::Pkcs8(open.as_bytes().to_vec().into()))
 }
 
 /// The protocols between `tls.min_version` and `tls.max_version`; those before 1.2 are never spoken.
@@ -244,5 +292,51 @@ impl ServerCertVerifier for AnyName {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::section;
+
+    fn told(key: &str, password: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+        let (certificate, key) = (format!("{folder}/client.crt"), format!("{folder}/{key}"));
+        let mut entries = vec![
+            ("tls", "on"),
+            ("tls.ca_file", certificate.as_str()),
+            ("tls.crt_file", certificate.as_str()),
+            ("tls.key_file", key.as_str()),
+        ];
+        if !password.is_empty() {
+            entries.push(("tls.key_passwd", password));
+        }
+        let (section, mut diagnostics) = (section(&entries), Diagnostics::default());
+        let options = TlsOptions::read(&section, "http.0", &mut diagnostics).expect("valid options");
+        match client(&options, &section, "http.0", &mut diagnostics) {
+            Some(_) => String::new(),
+            None => diagnostics.list[0].message.clone(),
+        }
+    }
+
+    #[test]
+    fn keys_with_a_password_are_opened() {
+        for (key, password, part) in [
+            ("client.key", "", ""),
+            ("client.key", "not needed", ""),
+            ("client.pbkdf2.key", "secret", ""),
+            ("client.scrypt.key", "secret", ""),
+            ("client.pbkdf2.key", "wrong", "cannot be decrypted with `tls.key_passwd`"),
+            ("client.pbkdf2.key", "", "needs its password in `tls.key_passwd`"),
+            ("client.legacy.key", "secret", "openssl pkcs8 -topk8"),
+            ("client.pbes1.key", "secret", "openssl pkcs8 -topk8"),
+            ("client.crt", "", "`tls.key_file` is"),
+            ("none", "", "`tls.key_file` is"),
+        ] {
+            let told = told(key, password);
+            assert_eq!((told.contains(part), told.is_empty()), (true, part.is_empty()), "{key}: {told}");
+            assert!(password.is_empty() || !told.contains(&format!("`{password}`")), "{told}");
+        }
     }
 }

@@ -123,6 +123,63 @@ pub fn check_names(section: &Section, owner: &str, tables: &[&[OptionSpec]], dia
     }
 }
 
+/// What it means that an option which takes one value is set more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// It is a mistake (a plugin's own options).
+    Refused,
+    /// The last one counts (options that all plugins have, and those of the service).
+    LastCounts,
+    /// The first one counts (parsers).
+    FirstCounts,
+}
+
+/// Reports the options of `table` that take one value and are set more than once, and says which one counts.
+pub fn check_repeats(
+    section: &Section,
+    owner: &str,
+    table: &[OptionSpec],
+    repeats: Repeats,
+    diagnostics: &mut Diagnostics,
+) {
+    for (first, again) in repeated(section, table) {
+        let (first, again) = (&section.entries[first], &section.entries[again]);
+        // A flag beside a file is no repetition: flags and files are meant to be used together.
+        if repeats == Repeats::LastCounts && first.key_span.file != again.key_span.file {
+            continue;
+        }
+        let message = format!("{owner}: `{}` is set again", again.key);
+        let place = &first.key_span;
+        match repeats {
+            Repeats::Refused => diagnostics
+                .error(&again.key_span, message)
+                .help(format!("it is set at {place} already; keep one of the two")),
+            Repeats::LastCounts => diagnostics
+                .warning(&again.key_span, message)
+                .help(format!("this one counts, not that at {place}")),
+            Repeats::FirstCounts => diagnostics
+                .warning(&again.key_span, message)
+                .help(format!("the first one counts, at {place}")),
+        };
+    }
+}
+
+/// The section without the entries that a first one of the same name outweighs.
+pub fn first_counts(section: &Section, table: &[OptionSpec]) -> Section {
+    let mut kept = section.clone();
+    repeated(section, table).iter().rev().for_each(|&(_, again)| drop(kept.entries.remove(again)));
+    kept
+}
+
+/// Entries of options that take one value: the first one, and one that repeats it.
+fn repeated(section: &Section, table: &[OptionSpec]) -> Vec<(usize, usize)> {
+    let single = |key: &str| table.iter().any(|s| s.is(key) && s.arity != Arity::Repeated);
+    let entries = &section.entries;
+    let first = |key: &str| entries.iter().position(|e| e.key.eq_ignore_ascii_case(key));
+    let all = entries.iter().enumerate().filter(|(_, e)| single(&e.key));
+    all.filter_map(|(at, e)| first(&e.key).filter(|&f| f < at).map(|f| (f, at))).collect()
+}
+
 /// Declares a plugin's options: a struct, and its table.
 ///
 /// ```

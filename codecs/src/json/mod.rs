@@ -7,6 +7,7 @@
 pub(crate) mod escape;
 mod number;
 mod scan;
+mod tape;
 mod write;
 
 pub use scan::{expand, parse_object, parse_prefix, parse_value};
@@ -29,8 +30,28 @@ pub struct Invalid {
 pub struct Scratch {
     /// Instruction set to use.
     pub tier: Tier,
+    /// What opens nested values that cannot pass through as text.
+    pub opening: Opening,
+    memory: Memory,
+}
+
+/// What opens nested values; the answer is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// Whichever is quicker for a value of this size.
+    #[default]
+    Quickest,
+    /// simd-json's tape; our own where that refuses.
+    Tape,
+    /// The scanner's own.
+    Own,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     /// Keys of the open maps of a raw value, as offsets into the text.
     keys: Vec<(u32, u32)>,
+    tape: tape::Opener,
 }
 
 /// How characters beyond ASCII leave.

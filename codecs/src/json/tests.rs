@@ -142,4 +142,87 @@ proptest! {
             prop_assert_eq!(print(&text, tier), want.clone());
         }
     }
+
+    #[test]
+    fn both_openers_agree(value in prop::collection::btree_map(".{0,8}", json(), 0..4), pretty: bool, raw in nasty()) {
+        let value = serde_json::Value::Object(value.into_iter().collect());
+        let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.expect("prints");
+        openers_agree(text.as_bytes());
+        openers_agree(&raw);
+    }
+}
+
+/// Bytes that are nearly JSON: tokens of it in any order, with numbers, escapes and bytes that simd-json refuses.
+fn nasty() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop::sample::select(vec![
+        &b"{"[..],
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b" ",
+        b"\n",
+        b"\"a\"",
+        b"\"b\":",
+        b"\"\xff\"",
+        b"\"\\ud800\"",
+        b"\"\\ud83d\\ude00\"",
+        b"\"\\u00e9\\/\"",
+        b"\"\x01\"",
+        b"-0",
+        b"12",
+        b"1.50",
+        b"1e400",
+        b"123456789012345678901",
+        b"-7",
+        b"2.5E-3",
+        b"true",
+        b"false",
+        b"null",
+        b"\"",
+        b"\\",
+        b"x",
+        b"[1,2.0]",
+        b"{\"k\":[3,{\"q\":\"4\"}]}",
+    ]);
+    prop::collection::vec(token, 0..24).prop_map(|tokens| tokens.concat())
+}
+
+/// The text nested in a record, opened either way on every tier.
+fn openers_agree(text: &[u8]) {
+    // A character beyond ASCII makes the value one that has to be opened.
+    let wrapped = [b"{\"n\":[\"\xc3\xa9\",", text, b"]}"].concat();
+    let arena = Bump::new();
+    let opened = |opening, tier| {
+        let mut fields = Fields::new_in(&arena);
+        let text = arena.alloc_slice_copy(&wrapped);
+        let mut scratch = Scratch { opening, tier, ..Scratch::default() };
+        parse_object(text, &arena, &mut scratch, &mut fields).map(|()| fields)
+    };
+    let want = opened(Opening::Own, Tier::best());
+    for &tier in Tier::available() {
+        assert_eq!(opened(Opening::Tape, tier), want, "{} {}", tier.name(), String::from_utf8_lossy(text));
+    }
+    assert_eq!(opened(Opening::Quickest, Tier::best()), want);
+}
+
+#[test]
+fn both_openers_agree_on_text_cut_anywhere() {
+    let text = r#"{"a":-0.50,"b":[1,{"c":"\u00e9\ud83d\ude00","a":2,"a":3}],"d":18446744073709551616,"e":"東京","f":[],"g":{}, "h" : null}"#;
+    let tail = br#"{"a":"\ud800 x"},{"b":1e999},["raw	tab",7]"#;
+    for text in [text.as_bytes(), tail] {
+        for cut in 0..=text.len() {
+            openers_agree(&text[..cut]);
+            openers_agree(&text[cut..]);
+        }
+    }
+    // The tape is used, not only agreed with.
+    let mut opener = tape::Opener::default();
+    let arena = Bump::new();
+    assert!(matches!(opener.open(text.as_bytes(), &arena), None));
+    let whole = r#"{"a":-0.50,"b":[1e2]}"#.as_bytes();
+    let Some(Value::Map([a, b])) = opener.open(whole, &arena) else { panic!("simd-json refuses JSON") };
+    assert_eq!((a.value, b.value), (Value::Number(b"-0.50"), Value::Array(&[Value::Number(b"1e2")])));
+    assert_eq!(opener.open(br#"["\ud800"]"#, &arena), None);
 }

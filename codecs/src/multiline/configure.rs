@@ -4,7 +4,7 @@
 
 use super::rules::{Rules, Source, states_without_rule};
 use super::{FLUSH_MS, Format, Kind, Multiline};
-use crate::conf::options::check_names;
+use crate::conf::options::{Repeats, check_names, check_repeats, first_counts};
 use crate::conf::values::{Bool, Int, Text, split_quoted};
 use crate::conf::{Diagnostics, Section, nearest};
 use crate::parsers::Parser;
@@ -57,6 +57,8 @@ impl Multiline {
         diagnostics: &mut Diagnostics,
     ) -> Option<Multiline> {
         check_names(section, "multiline_parser", &[Options::TABLE], diagnostics);
+        check_repeats(section, "multiline_parser", Options::TABLE, Repeats::FirstCounts, diagnostics);
+        let section = &first_counts(section, Options::TABLE);
         let options = Options::read(section, "multiline_parser", diagnostics)?;
         let Some(Text(name)) = options.name.clone() else {
             diagnostics.error(&section.span, "multiline_parser: `name` is missing");

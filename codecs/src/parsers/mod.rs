@@ -97,9 +97,19 @@ impl Parser {
         self.format
     }
 
-    /// How its regular expression runs, for the plan; `None` for the other formats.
+    /// How its regular expression runs; `None` for the other formats.
     pub fn regex_kind(&self) -> Option<regex::Kind> {
         self.regex.as_ref().map(Regex::kind)
+    }
+
+    /// What runs it, in words, for the plan.
+    pub fn engine(&self) -> String {
+        match (self.format, self.regex_kind()) {
+            (_, Some(kind)) => format!("regex, {kind}"),
+            (Format::Json, _) => "json, SIMD span scanner".into(),
+            (Format::Ltsv, _) => "ltsv".into(),
+            (Format::Logfmt | Format::Regex, _) => "logfmt".into(),
+        }
     }
 
     /// Parses `text` and appends its fields. `now` completes times that lack a date or year.

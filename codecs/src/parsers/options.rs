@@ -3,7 +3,7 @@
 use super::decode::{Action, Backend, Decoder, Rule};
 use super::types::{Kind, Types};
 use super::{Format, Parser};
-use crate::conf::options::check_names;
+use crate::conf::options::{Repeats, check_names, check_repeats, first_counts};
 use crate::conf::values::{Bool, Text, split_quoted};
 use crate::conf::{Diagnostics, Section};
 use crate::regex::Regex;
@@ -66,6 +66,8 @@ pub(super) fn configure(
     let name = section.get("name").map(|e| e.value.clone()).unwrap_or_default();
     let owner = if name.is_empty() { "parser".to_owned() } else { format!("parser {name}") };
     check_names(section, &owner, &[Options::TABLE], diagnostics);
+    check_repeats(section, &owner, Options::TABLE, Repeats::FirstCounts, diagnostics);
+    let section = &first_counts(section, Options::TABLE);
     let options = Options::read(section, &owner, diagnostics)?;
     if name.is_empty() {
         diagnostics.error(&section.span, "parser: `name` is missing").help("rule: every parser has a name");

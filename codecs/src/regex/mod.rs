@@ -52,6 +52,16 @@ pub enum Kind {
     Fallback(String),
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Kind::Splitter => f.write_str("field splitter in front of a two-pass DFA"),
+            Kind::Dfa => f.write_str("two-pass DFA"),
+            Kind::Fallback(why) => write!(f, "fallback: {why}"),
+        }
+    }
+}
+
 /// Reusable working memory of one worker, shared by all patterns; holds the groups of the last match.
 #[derive(Debug, Default)]
 pub struct Scratch {

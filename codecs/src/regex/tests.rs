@@ -129,6 +129,19 @@ fn engines_agree_on_real_lines() {
     }
 }
 
+/// None of them needs the slow engine: they run as a splitter or as a two-pass DFA, also where the splitter declines.
+#[test]
+fn stock_patterns_compile_to_automata() {
+    for pattern in PATTERNS {
+        let regex = Regex::new(pattern).expect(pattern);
+        assert!(matches!(regex.kind(), Kind::Splitter | Kind::Dfa), "{pattern}: {}", regex.kind());
+        let Engine::Automata(automata) = &regex.engine else { panic!("{pattern}") };
+        assert!(matches!(automata.groups(), Captures::TwoPass(_)), "{pattern}");
+    }
+    let slow = Regex::new("(?<a>x)(?=y)").expect("a pattern").kind();
+    assert_eq!(slow.to_string(), "fallback: look-ahead needs backtracking");
+}
+
 #[test]
 fn stock_patterns_are_split() {
     for pattern in &PATTERNS[..8] {

@@ -4,6 +4,7 @@
 
 mod civil;
 mod parse;
+mod rule;
 mod write;
 mod zone;
 

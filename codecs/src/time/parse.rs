@@ -305,7 +305,7 @@ impl Format {
     fn utc(&self, local: i64, offset: i64) -> i64 {
         match (&self.options.zone, &self.options.system) {
             (Some(zone), _) if !self.with_zone => zone.to_utc(local),
-            (_, Some(system)) => system.to_utc(local),
+            (_, Some(system)) => system.to_utc_unchanged(local),
             _ => local - offset,
         }
     }

@@ -106,3 +106,36 @@ fn no_cut_text_panics() {
         }
     }
 }
+
+/// What Fluent Bit 5.1.1 made of these wall clocks, with `Time_Zone` and with `Time_System_Timezone` (under `TZ`).
+#[test]
+fn zones_with_summer_time() {
+    // The offsets of the zones' files stand with summer time first.
+    let berlin = || Zone::from_posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+    let new_york = || Zone::from_posix("EST5EDT,M3.2.0,M11.1.0").expect("a zone");
+    let read = |options: Options, text: &str| {
+        let format = Format::new("%Y-%m-%d %H:%M:%S", Options { strict: true, ..options });
+        format.parse(text.as_bytes(), NOW, &mut Cache::default()).map(|t| t.secs)
+    };
+    let zone = |zone: Zone| Options { zone: Some(zone), ..Options::default() };
+    let system = |zone: Zone| Options { system: Some(zone), ..Options::default() };
+    // Text, then Europe/Berlin as zone and as system zone, and America/New_York as zone.
+    let cases = [
+        ("2026-01-15 12:00:00", 1_768_474_800, 1_768_474_800, 1_768_496_400),
+        ("2026-07-15 12:00:00", 1_784_109_600, 1_784_109_600, 1_784_131_200),
+        ("2026-03-29 01:59:59", 1_774_745_999, 1_774_745_999, 1_774_763_999),
+        // Berlin's clocks never showed it.
+        ("2026-03-29 02:30:00", 1_774_744_200, 1_774_747_800, 1_774_765_800),
+        ("2026-03-29 03:00:00", 1_774_746_000, 1_774_746_000, 1_774_767_600),
+        ("2026-10-25 01:59:59", 1_792_886_399, 1_792_886_399, 1_792_907_999),
+        ("2026-10-25 03:00:00", 1_792_893_600, 1_792_893_600, 1_792_911_600),
+        // New York's clocks never showed it.
+        ("2026-03-08 02:30:00", 1_772_933_400, 1_772_933_400, 1_772_955_000),
+        ("2036-07-01 00:00:00", 2_098_476_000, 2_098_476_000, 2_098_497_600),
+    ];
+    for (text, in_berlin, by_system, in_new_york) in cases {
+        assert_eq!(read(zone(berlin()), text), Some(in_berlin), "zone {text}");
+        assert_eq!(read(system(berlin()), text), Some(by_system), "system {text}");
+        assert_eq!(read(zone(new_york()), text), Some(in_new_york), "New York {text}");
+    }
+}

@@ -3,6 +3,7 @@
 //! Never: opens files; the caller hands over a file's bytes.
 
 use super::civil;
+use super::rule::Rule;
 
 /// When a zone has which offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,10 +29,25 @@ impl Zone {
             return header.zone(bytes, 4);
         }
         let second = bytes.get(44 + header.length(4)..)?;
-        Header::read(second)?.zone(second, 8)
+        let header = Header::read(second)?;
+        let mut zone = header.zone(second, 8)?;
+        // Files may stop at the last change of a rule and leave the years since to the rule behind the data.
+        let rule = second.get(44 + header.length(8)..).and_then(|rest| rest.strip_prefix(b"\n"));
+        if let Some(rule) = rule.and_then(|rest| Rule::parse(rest.split(|b| *b == b'\n').next()?)) {
+            let last = zone.transitions.last().map_or(0, |(at, _)| *at);
+            zone.transitions.extend(rule.transitions(last));
+        }
+        Some(zone)
     }
 
-    /// Seconds east of UTC at a moment. After the last transition its offset stays, as in Fluent Bit.
+    /// A zone by POSIX's rule, as it may stand in `TZ`: `CET-1CEST,M3.5.0,M10.5.0/3`; `None` when it is not one.
+    pub fn from_posix(text: &str) -> Option<Zone> {
+        let rule = Rule::parse(text.as_bytes())?;
+        let offsets = std::iter::once(rule.standard).chain(rule.summer.map(|s| s.offset)).collect();
+        Some(Zone { transitions: rule.transitions(0), first: rule.standard, offsets })
+    }
+
+    /// Seconds east of UTC at a moment.
     pub fn offset_at(&self, utc: i64) -> i32 {
         match self.transitions.partition_point(|(at, _)| *at <= utc) {
             0 => self.first,
@@ -40,10 +56,22 @@ impl Zone {
     }
 
     /// The moment that a local wall clock shows as `local` (seconds as if it were UTC). Where the clock shows it twice,
-    /// the offset that stands first in the zone's file counts; where it never does, the one before the gap.
+    /// the offset that stands first in the zone's file counts; where it never does, the one of that many seconds in UTC,
+    /// as in Fluent Bit.
     pub fn to_utc(&self, local: i64) -> i64 {
-        let fits = self.offsets.iter().find(|o| self.offset_at(local - i64::from(**o)) == **o);
-        local - i64::from(fits.copied().unwrap_or_else(|| self.offset_at(local)))
+        local - i64::from(self.shown(local).unwrap_or_else(|| self.offset_at(local)))
+    }
+
+    /// The same as the C library's `mktime` has it: in a gap the clock is taken not to have been put forward yet.
+    pub fn to_utc_unchanged(&self, local: i64) -> i64 {
+        let east = self.offsets.iter().copied().max().unwrap_or_default();
+        let before = || self.offset_at(local - i64::from(east));
+        local - i64::from(self.shown(local).unwrap_or_else(before))
+    }
+
+    /// The first offset under which the wall clock shows `local`.
+    fn shown(&self, local: i64) -> Option<i32> {
+        self.offsets.iter().copied().find(|o| self.offset_at(local - i64::from(*o)) == *o)
     }
 }
 

@@ -11,10 +11,8 @@ pub mod values;
 
 use std::sync::Arc;
 
-use codecs::conf::{
-    Diagnostics, Grammar, OptionValue, Section, Source, Span, Variables, options::check_names, read,
-    read_with,
-};
+use codecs::conf::options::{Repeats, check_names, check_repeats};
+use codecs::conf::{Diagnostics, Grammar, OptionValue, Section, Source, Span, Variables, read, read_with};
 
 pub use common::{CommonFilter, CommonInput, CommonOutput};
 pub use disk::DiskSource;
@@ -58,13 +56,13 @@ impl Config {
 }
 
 /// Reads the configuration. `flags` are the sections of the command line (among them one named `service`); a file's
-/// service keys win over them, as in Fluent Bit. `None` when the service's options cannot be made.
+/// service keys win over them, as in Fluent Bit. Without an error in `diagnostics` it can be planned.
 pub fn load(
     file: Option<&str>,
     flags: &[Section],
     source: &dyn Source,
     diagnostics: &mut Diagnostics,
-) -> Option<Config> {
+) -> Config {
     let document = file.map(|file| read(file, source, diagnostics)).unwrap_or_default();
     let mut given = flags.to_vec();
     document.variables.expand_sections(&mut given, source, diagnostics);
@@ -73,8 +71,8 @@ pub fn load(
     for section in given.into_iter().chain(document.sections) {
         sorted.add(section, diagnostics);
     }
-    let service = service_options(&mut sorted.service, diagnostics);
-    let mut config = Sorted::config(sorted, document.variables, service?);
+    let service = service_options(&sorted.service, diagnostics);
+    let mut config = Sorted::config(sorted, document.variables, service);
     let (mut parsers, mut multiline) = (Vec::new(), Vec::new());
     for entry in config.service_section.all("parsers_file") {
         let main = file.unwrap_or("");
@@ -100,12 +98,14 @@ pub fn load(
         let read = read_with(&entry.value, Some((main, &entry.value_span)), variables, source, diagnostics);
         read.sections.iter().filter(|s| s.name == "plugins").for_each(|s| refuse_libraries(s, diagnostics));
     }
-    Some(config)
+    config
 }
 
-/// Checks and reads the service's entries.
-fn service_options(section: &mut Section, diagnostics: &mut Diagnostics) -> Option<ServiceOptions> {
+/// Checks and reads the service's entries. Where one is wrong the defaults take their place, so that what else is wrong is
+/// found in the same run.
+fn service_options(section: &Section, diagnostics: &mut Diagnostics) -> ServiceOptions {
     check_names(section, "service", &[ServiceOptions::TABLE], diagnostics);
+    check_repeats(section, "service", ServiceOptions::TABLE, Repeats::LastCounts, diagnostics);
     for child in &section.children {
         match child.name.as_str() {
             "telemetry" => {
@@ -117,7 +117,10 @@ fn service_options(section: &mut Section, diagnostics: &mut Diagnostics) -> Opti
             }
         }
     }
-    ServiceOptions::read(section, "service", diagnostics)
+    ServiceOptions::read(section, "service", diagnostics).unwrap_or_else(|| {
+        let empty = Section::new("service", section.span.clone());
+        ServiceOptions::read(&empty, "service", diagnostics).expect("documented defaults are values")
+    })
 }
 
 /// Shared libraries cannot be loaded; what they would add is unknown, so a plugin of theirs is reported by its name.
@@ -215,12 +218,8 @@ impl Sorted {
     }
 }
 
-/// What every plugin section must fulfil, whatever the plugin: a name, and no maps.
+/// What every plugin section must fulfil, whatever the plugin: no maps.
 fn check_plugin(section: &Section, diagnostics: &mut Diagnostics) {
-    if section.get("name").is_none() {
-        diagnostics
-            .error(&section.span, format!("section `{}` is missing the `name` property", section.name));
-    }
     for child in &section.children {
         if child.name.starts_with("processor.") && section.name != "filter" {
             diagnostics

@@ -4,7 +4,8 @@
 //! A regular expression is tried at the tag's first byte only and must take at least one byte, but need not reach the
 //! end: `foo` takes `foo.bar`, `bar` does not. Where both keys are given, either is enough.
 
-use regex_automata::{Anchored, Input, meta::Regex};
+use codecs::regex::{Regex, Scratch};
+use std::sync::Arc;
 
 /// A `Match` pattern: `*` stands for any bytes, all else for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +51,14 @@ impl Match {
 #[derive(Clone, Debug, Default)]
 pub struct Matcher {
     wildcard: Option<Match>,
-    regex: Option<Regex>,
+    regex: Option<Arc<Regex>>,
 }
 
 impl Matcher {
     /// A matcher from the two keys. The error says why the regular expression is none.
     pub fn new(pattern: Option<&str>, regex: Option<&str>) -> Result<Self, String> {
-        let regex =
-            regex.map(|text| Regex::new(&translate(text)).map_err(|error| error.to_string())).transpose()?;
-        Ok(Matcher { wildcard: pattern.map(Match::new), regex })
+        let regex = regex.map(Regex::new).transpose().map_err(|error| error.message)?;
+        Ok(Matcher { wildcard: pattern.map(Match::new), regex: regex.map(Arc::new) })
     }
 
     /// True when neither key was given: nothing fits.
@@ -68,44 +68,14 @@ impl Matcher {
 
     /// True when this tag is taken.
     pub fn fits(&self, tag: &str) -> bool {
+        // Tags are looked at once each, so the working memory is not kept.
         let by_regex = |regex: &Regex| {
-            let found = regex.find(Input::new(tag).anchored(Anchored::Yes));
-            found.is_some_and(|found| !found.is_empty())
+            let mut scratch = Scratch::default();
+            regex.captures(tag.as_bytes(), &mut scratch)
+                && scratch.group(0).is_some_and(|found| found.start == 0 && !found.is_empty())
         };
-        self.regex.as_ref().is_some_and(by_regex) || self.wildcard.as_ref().is_some_and(|m| m.fits(tag))
+        self.regex.as_deref().is_some_and(by_regex) || self.wildcard.as_ref().is_some_and(|m| m.fits(tag))
     }
-}
-
-/// Ruby's syntax in ours: `/…/i` delimiters, `\h`, `\H`, `\Z`; `^` and `$` stand at lines.
-fn translate(text: &str) -> String {
-    let (body, flags) = match text.strip_prefix('/').and_then(|rest| rest.rsplit_once('/')) {
-        Some((body, flags)) if flags.chars().all(|c| "imxo".contains(c)) => (body, flags),
-        _ => (text, ""),
-    };
-    let mut out = String::from("(?m");
-    out.extend(flags.chars().filter_map(|flag| match flag {
-        'i' => Some('i'),
-        'm' => Some('s'),
-        'x' => Some('x'),
-        _ => None,
-    }));
-    out.push(')');
-    let mut chars = body.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('h') => out.push_str("[0-9A-Fa-f]"),
-            Some('H') => out.push_str("[^0-9A-Fa-f]"),
-            Some('Z') => out.push_str("\\z"),
-            Some('/') => out.push('/'),
-            Some(other) => out.extend(['\\', other]),
-            None => out.push('\\'),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -156,6 +126,7 @@ mod tests {
             ("", false),
             ("/FOO/i", true),
             (r"\hoo", true),
+            (r"(?!bar)foo\.(?<x>b)", true),
         ] {
             let matcher = Matcher::new(None, Some(regex)).expect(regex);
             assert_eq!(matcher.fits("foo.bar"), fits, "{regex}");

@@ -102,7 +102,7 @@ codecs::options! {
         /// Write characters above ASCII as \u escapes in JSON.
         escape_unicode "json.escape_unicode": One<Bool> = "on",
         /// Bytes that a multi-line record may hold at most.
-        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB" => NoEffect("a multi-line record may hold 2 MiB, whatever is set"),
+        multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB",
         /// Read the configuration again on SIGHUP or POST /api/v2/reload.
         hot_reload "hot_reload": One<Bool> = "off",
         /// Wait for threads while reloading.
@@ -117,7 +117,7 @@ codecs::options! {
         fips_mode "security.fips_mode": One<Bool> = "off" => Refused("TLS is rustls, which has no FIPS mode here"),
         /// Open files at most on Windows.
         windows_maxstdio "windows.maxstdio": One<Int> = "512" => NoEffect("this is not Windows"),
-        /// Bytes that records, queues and buffers of the process may take; without it, a third of the cgroup's limit, 32 MiB at most.
+        /// Bytes that records, queues and buffers of the process may take; without it, a third of the cgroup's limit, 8 MiB at most.
         memory_limit "memory_limit": Opt<Size>,
     }
 }

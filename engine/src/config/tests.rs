@@ -5,7 +5,7 @@ use codecs::conf::{Entry, OptionSpec, Status};
 
 use super::*;
 
-fn run(files: &[(&str, &str)], flags: &[Section]) -> (Option<Config>, Vec<String>) {
+fn run(files: &[(&str, &str)], flags: &[Section]) -> (Config, Vec<String>) {
     let mut diagnostics = Diagnostics::default();
     let source = Memory::with(files);
     let config = load(files.first().map(|(name, _)| *name), flags, &source, &mut diagnostics);
@@ -29,7 +29,6 @@ fn a_good_file_is_read_with_its_parsers() {
         ],
         &[],
     );
-    let config = config.expect("a config");
     assert_eq!(config.service.flush.0, 0.2);
     assert_eq!(config.service.parsers_file.len(), 2);
     let names: Vec<&str> =
@@ -72,10 +71,31 @@ fn mistakes_are_found_with_their_place() {
         )],
         &[],
     );
-    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
     let (_, found) =
         run(&[("c.yaml", "pipeline:\n  inputs:\n    - name: d\n      routes:\n        logs: []\n")], &[]);
     assert_eq!(found, ["c.yaml:4:7: error: input: `routes` cannot be a map of keys and values"]);
+}
+
+#[test]
+fn a_wrong_service_hides_nothing() {
+    let text = "[SERVICE]\n    Flush abc\n    Parsers_File nothere.conf\n[INPUT]\n    Name dummy\n    a:\n[CUSTOM]\n    name c\n";
+    let (config, found) = run(&[("case.conf", text)], &[]);
+    assert_eq!((config.inputs.len(), config.service.flush.0), (1, 1.0));
+    let lines: Vec<&str> = found.iter().filter_map(|f| f.split(':').nth(1)).collect();
+    assert_eq!(lines, ["6", "7", "2", "3"], "{found:?}");
+}
+
+#[test]
+fn the_last_of_a_repeated_service_option_counts() {
+    let (config, found) = run(&[("case.conf", &format!("[SERVICE]\n    Flush 3\n    flush 4\n{PIPE}"))], &[]);
+    assert_eq!(config.service.flush.0, 4.0);
+    assert_eq!(
+        found,
+        [
+            "case.conf:3:5: warning: service: `flush` is set again\n   = this one counts, not that at case.conf:2:5"
+        ]
+    );
 }
 
 #[test]
@@ -91,7 +111,6 @@ fn flags_come_first_and_the_file_wins() {
         [flag("service", "flush", "7"), flag("service", "grace", "2"), flag("input", "name", "stdin")];
     let text = format!("[SERVICE]\n    Flush 3\n{PIPE}");
     let (config, found) = run(&[("case.conf", &text)], &flags);
-    let config = config.expect("a config");
     assert_eq!((config.service.flush.0, config.service.grace.0), (3.0, 2));
     assert_eq!(config.inputs[0].get("name").expect("name").value, "stdin");
     assert!(found.is_empty(), "{found:?}");
@@ -99,7 +118,7 @@ fn flags_come_first_and_the_file_wins() {
     assert_eq!(config.log_level(Level::Debug, &Memory::default()), Level::Debug);
     assert_eq!(config.log_level(Level::Debug, &quiet), Level::Error);
     let (config, _) = run(&[], &flags);
-    assert_eq!(config.expect("a config").service.flush.0, 7.0);
+    assert_eq!(config.service.flush.0, 7.0);
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub struct Context<'c> {
     pub parsers: &'c HashMap<String, Arc<Parser>>,
     /// Multi-line parsers by name, the built-in ones included.
     pub multiline: &'c HashMap<String, Arc<Multiline>>,
+    /// `multiline_buffer_limit` of the service: bytes that a multi-line record may hold; zero: no limit.
+    pub multiline_limit: usize,
 }
 
 /// A configured input.

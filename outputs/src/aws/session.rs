@@ -4,12 +4,16 @@
 //! verified connections, also where `tls.verify off` covers the service's endpoint.
 
 use super::transport::{Limits, Tls, Transport};
+use crate::net::TlsOptions;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_cloudwatchlogs::config::StalledStreamProtectionConfig;
 use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
+use codecs::conf::section::Span;
+use codecs::conf::values::Bool;
+use codecs::conf::{Diagnostics, Section};
 use std::time::Duration;
 
 /// Who sends: the options about region and credentials.
@@ -112,6 +116,19 @@ async fn assume(role: &str, account: &Account, base: &SdkConfig) -> SharedCreden
         builder = builder.external_id(id);
     }
     SharedCredentialsProvider::new(builder.build().await)
+}
+
+/// The TLS of credentials: verified, whatever `tls.verify` says of the endpoint.
+pub fn credentials_tls(options: &TlsOptions) -> Tls {
+    let verified =
+        TlsOptions { tls: Bool(true), verify: Bool(true), verify_hostname: Bool(true), ..options.clone() };
+    // What is wrong was told for the endpoint already. A system without roots still works as long as credentials come
+    // from the environment, a file or plain HTTP on this host; STS then fails by name.
+    let nowhere = Section::new("output", Span::new(&"".into(), 0, 0));
+    match crate::tls::client(&verified, &nowhere, "", &mut Diagnostics::default()) {
+        Some(Some(config)) => Tls { config, name: None },
+        _ => Tls::none(),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::encode::Encoder;
 use super::target::{self, Stream, Target};
 use super::template::Template;
-use crate::aws::session::endpoint_url;
+use crate::aws::session::{credentials_tls, endpoint_url};
 use crate::aws::{Account, Endpoint, Limits, Tls};
 use crate::net::{NetOptions, TlsOptions};
 use codecs::conf::values::{Bool, Int, Text};
@@ -331,19 +331,6 @@ impl Check<'_> {
 /// Names are verified unless `tls.verify_hostname off` says otherwise: these requests carry credentials.
 fn verifies_names(options: &TlsOptions, section: &Section) -> bool {
     options.verify_hostname.0 || section.get("tls.verify_hostname").is_none()
-}
-
-/// The TLS of credentials: verified, whatever `tls.verify` says of the endpoint.
-fn credentials_tls(options: &TlsOptions) -> Tls {
-    let verified =
-        TlsOptions { tls: Bool(true), verify: Bool(true), verify_hostname: Bool(true), ..options.clone() };
-    // What is wrong was told for the endpoint already. A system without roots still works as long as credentials come
-    // from the environment, a file or plain HTTP on this host; STS then fails by name.
-    let nowhere = Section::new("output", Span::new(&"".into(), 0, 0));
-    match crate::tls::client(&verified, &nowhere, "", &mut Diagnostics::default()) {
-        Some(Some(config)) => Tls { config, name: None },
-        _ => Tls::none(),
-    }
 }
 
 /// How long a request may take when `net.io_timeout` is not set.

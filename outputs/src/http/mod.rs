@@ -3,6 +3,9 @@
 //! Owns: the options, the body of a request, what a status means. Never: keeps a connection itself (see [`crate::client`]).
 //! Invariant: a request holds records of one tag; what a server took is not sent again by a retry.
 
+mod auth;
+mod jwt;
+mod oauth2;
 mod options;
 mod record;
 mod send;
@@ -15,12 +18,14 @@ use crate::gelf::Keys;
 use crate::net::{NetOptions, TlsOptions};
 use crate::segment::{Chunk, Segment};
 use crate::{Context, Counter, Output, Plugin, Verdict};
+use auth::{Auth, AwsOptions};
 use codecs::Bump;
 use codecs::accessor::Accessor;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
 use codecs::record::Record;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use oauth2::OAuth2Options;
 use options::{Compress, Format};
 use record::ByRecord;
 use rustls::pki_types::ServerName;
@@ -46,7 +51,7 @@ impl Plugin for HttpPlugin {
     }
 
     fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
+        vec![Options::TABLE, OAuth2Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
     }
 
     fn configure(
@@ -58,8 +63,12 @@ impl Plugin for HttpPlugin {
         let options = Options::read(section, context.name, diagnostics);
         let net = NetOptions::read(section, context.name, diagnostics);
         let tls = TlsOptions::read(section, context.name, diagnostics);
+        let oauth2 = OAuth2Options::read(section, context.name, diagnostics);
+        let aws = AwsOptions::read(section, context.name, diagnostics);
         let mut check = Check { section, name: context.name, diagnostics };
-        Some(Arc::new(Http::new(options?, net?, &tls?, context, &mut check)?))
+        let (options, net, tls) = (options?, net?, tls?);
+        let auth = Auth::new(&aws?, oauth2?, (&net, &tls, options.response_timeout.0), &mut check);
+        Some(Arc::new(Http::new(options, net, &tls, context, auth, &mut check)?))
     }
 }
 
@@ -76,6 +85,7 @@ struct Http {
     /// Headers that are the same in all requests.
     headers: HeaderMap,
     header_tag: Option<HeaderName>,
+    auth: Auth,
     response_timeout: Duration,
     read_idle_timeout: Duration,
     log_response_payload: bool,
@@ -109,6 +119,7 @@ impl Http {
         net: NetOptions,
         tls: &TlsOptions,
         context: &Context<'_>,
+        auth: Option<Auth>,
         check: &mut Check<'_>,
     ) -> Option<Self> {
         let port = check.take("port", port(&options));
@@ -137,6 +148,7 @@ impl Http {
             uri: uri?,
             headers: headers?,
             header_tag: header_tag?,
+            auth: auth?,
             response_timeout,
             read_idle_timeout: idle,
             log_response_payload: options.log_response_payload.0,
@@ -305,5 +317,7 @@ impl Output for Http {
     }
 }
 
+#[cfg(test)]
+mod auth_tests;
 #[cfg(test)]
 mod tests;

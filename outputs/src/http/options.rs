@@ -38,6 +38,8 @@ codecs::choice! {
         Gzip "gzip",
         /// Snappy, one block.
         Snappy "snappy",
+        /// Zstandard.
+        Zstd "zstd",
     }
 }
 
@@ -47,6 +49,7 @@ impl Compress {
         match self {
             Compress::Gzip => "gzip",
             Compress::Snappy => "snappy",
+            Compress::Zstd => "zstd",
         }
     }
 }
@@ -93,10 +96,6 @@ codecs::options! {
         http_user "http_user": Opt<Text>,
         /// Password of basic authentication.
         http_passwd "http_passwd": One<Text> = "",
-        /// OAuth2 client credentials.
-        oauth2 "oauth2.*": Opt<Text> => Refused("OAuth2 is not supported yet; set a token with `header Authorization Bearer …`"),
-        /// Sign requests for AWS.
-        aws "aws_*": Opt<Text> => Refused("signing requests for AWS is not supported yet"),
         /// Header that holds the tag.
         header_tag "header_tag": Opt<Text>,
         /// How records are laid out.

@@ -1,5 +1,6 @@
 //! One attempt to send a chunk: a request for each tag, and what the answers mean.
 
+use super::auth::Grant;
 use super::{Compress, Format, Http};
 use crate::Verdict;
 use crate::client::{Answer, Limits};
@@ -82,7 +83,37 @@ impl Http {
                 }
             },
         };
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let body = Bytes::from(body);
+        let request = self.request(segments, group, body.clone());
+        let limits =
+            Limits { response: self.response_timeout, idle: self.read_idle_timeout, body_bytes: 64 * 1024 };
+        // The second time is for new credentials, where the first ones were refused.
+        let mut second = false;
+        loop {
+            match self.exchange(request.clone(), &body, limits).await {
+                Ok((answer, grant)) if !second && self.auth.refused(answer.status, &grant).await => {
+                    second = true
+                }
+                Ok((answer, _)) => return self.outcome(&answer),
+                Err(reason) => return Outcome::Retry { after: None, reason },
+            }
+        }
+    }
+
+    /// One request and its answer.
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        body: &[u8],
+        limits: Limits,
+    ) -> Result<(Answer, Grant), String> {
+        let grant = self.auth.grant().await?;
+        self.auth.apply(&grant, &mut request, body, &self.client.authority())?;
+        Ok((self.client.send(request, limits).await?, grant))
+    }
+
+    fn request(&self, segments: &[Segment], group: &Group, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
@@ -96,12 +127,7 @@ impl Http {
         if let (Some(name), Ok(value)) = (&self.header_tag, HeaderValue::from_str(tag)) {
             request.headers_mut().append(name.clone(), value);
         }
-        let limits =
-            Limits { response: self.response_timeout, idle: self.read_idle_timeout, body_bytes: 64 * 1024 };
-        match self.client.send(request, limits).await {
-            Ok(answer) => self.outcome(&answer),
-            Err(reason) => Outcome::Retry { after: None, reason },
-        }
+        request
     }
 
     fn body(&self, segments: &[Segment], group: &Group) -> Vec<u8> {
@@ -209,6 +235,8 @@ fn squeeze(compress: Compress, body: &[u8]) -> std::io::Result<Vec<u8>> {
             encoder.write_all(body)?;
             encoder.finish()
         }
+        // The library's default level, as in Fluent Bit.
+        Compress::Zstd => zstd::bulk::compress(body, zstd::DEFAULT_COMPRESSION_LEVEL),
         Compress::Snappy => snap::raw::Encoder::new().compress_vec(body).map_err(std::io::Error::other),
     }
 }

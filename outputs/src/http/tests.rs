@@ -217,13 +217,14 @@ async fn gelf_is_a_record_a_line() {
 async fn bodies_are_compressed() {
     let server = Server::start(&[], None).await;
     let body = format!("[{}]", JSON.join(","));
-    for name in ["gzip", "snappy"] {
+    for name in ["gzip", "snappy", "zstd"] {
         let output = server.output(&[("compress", name)]);
         assert_eq!(output.deliver(&mut chunk(vec![segment(&*output, "a", RECORDS)])).await, DELIVERED);
         let seen = server.seen().pop().expect("a request");
         assert_eq!(seen.header("content-encoding"), name);
         let plain = match name {
             "gzip" => gunzip(&seen.body),
+            "zstd" => zstd::stream::decode_all(&seen.body[..]).expect("zstd"),
             _ => snap::raw::Decoder::new().decompress_vec(&seen.body).expect("snappy"),
         };
         assert_eq!(plain, body.as_bytes(), "{name}");

@@ -254,7 +254,7 @@ fn multiline(
         return Some(None);
     }
     match Grouping::new(chain, None) {
-        Ok(chain) => Some(Some(chain)),
+        Ok(chain) => Some(Some(chain.with_limit(context.multiline_limit))),
         Err(rule) => {
             diagnostics.error(span, format!("{}: `multiline.parser`: {rule}", context.name));
             None

@@ -235,7 +235,13 @@ fn section(options: &[(&str, &str)]) -> Section {
 fn compiled(options: &[(&str, &str)]) -> super::Settings {
     let (section, mut diagnostics) = (section(options), Diagnostics::default());
     let tag = section.get("Tag").map_or("t", |e| &e.value).to_owned();
-    let context = Context { name: "tail.0", tag: &tag, parsers: &HashMap::new(), multiline: &HashMap::new() };
+    let context = Context {
+        name: "tail.0",
+        tag: &tag,
+        parsers: &HashMap::new(),
+        multiline: &HashMap::new(),
+        multiline_limit: 0,
+    };
     let options = Options::read(&section, "tail.0", &mut diagnostics).expect("options");
     settings(&options, &section, &context, &mut diagnostics).expect("settings")
 }
