@@ -11,6 +11,7 @@ pub struct Control {
     flushed: AtomicBool,
     over: AtomicBool,
     failed: AtomicBool,
+    reloading: AtomicBool,
     /// Inputs that have not reached a natural end.
     unfinished: AtomicUsize,
     changed: Notify,
@@ -27,6 +28,17 @@ impl Control {
     /// Memory was given back that no input held: rings those that wait for some.
     pub fn memory_released(&self) {
         self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring_if_waiting());
+    }
+
+    /// Inputs are to stop because others take their place.
+    pub fn stop_for_reload(&self) {
+        self.reloading.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// True once inputs are to stop because others take their place.
+    pub fn reloading(&self) -> bool {
+        self.reloading.load(Ordering::Acquire)
     }
 
     /// Inputs are to stop.

@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod queue;
 pub mod random;
+pub mod reload;
 pub mod retry;
 pub mod run;
 pub mod shards;

@@ -95,6 +95,22 @@ pub struct Lanes {
 struct Lane {
     queue: Mutex<LaneQueue>,
     arrived: Notify,
+    abandoned: Notify,
+}
+
+impl Lane {
+    /// Resolves when the lane is abandoned.
+    async fn abandoned(&self) {
+        loop {
+            let told = self.abandoned.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if self.queue.lock().expect("lane lock").abandoned {
+                return;
+            }
+            told.await;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -102,6 +118,8 @@ struct LaneQueue {
     queued: VecDeque<Queued>,
     bytes: usize,
     closed: bool,
+    /// Nothing more is delivered from here: what is under way comes back.
+    abandoned: bool,
 }
 
 impl LaneQueue {
@@ -240,6 +258,25 @@ impl Lanes {
         }
     }
 
+    /// Nothing more is to be delivered from here: the lanes put back what is under way, and end.
+    pub fn abandon(&self) {
+        for lane in self.lanes.iter() {
+            let mut queue = lane.queue.lock().expect("lane lock");
+            (queue.closed, queue.abandoned) = (true, true);
+            drop(queue);
+            lane.arrived.notify_one();
+            lane.abandoned.notify_waiters();
+        }
+    }
+
+    /// Takes all that waits.
+    pub fn take_all(&self) -> Vec<Queued> {
+        let take = |lane: &Lane| lane.queue.lock().expect("lane lock").take_out(|_| true);
+        let all: Vec<Queued> = self.lanes.iter().flat_map(take).collect();
+        self.forget(&all);
+        all
+    }
+
     /// Number of lanes.
     pub fn count(&self) -> usize {
         self.lanes.len()
@@ -323,7 +360,14 @@ impl Delivery {
     pub async fn run(self: Arc<Self>, lane: usize) {
         while let Some(chunk) = self.gather(lane).await {
             self.metrics.busy_chunks.fetch_add(1, Relaxed);
-            self.deliver(chunk).await;
+            let mut under_way = Some(chunk);
+            tokio::select! {
+                biased;
+                () = self.deliver(&mut under_way) => {}
+                () = self.lanes.lanes[lane].abandoned() => {
+                    under_way.into_iter().for_each(|way| self.put_back(lane, way));
+                }
+            }
             self.metrics.busy_chunks.fetch_sub(1, Relaxed);
         }
     }
@@ -361,6 +405,9 @@ impl Delivery {
             let left = queue.take_out(|q| matches!(q, Queued::Down(spilled) if spilled.backlog));
             self.lanes.forget(&left);
         }
+        if queue.abandoned {
+            return Look::Closed;
+        }
         if !queue.queued.is_empty() && (hurry || queue.bytes >= target) {
             return Look::Take(take(&mut queue, target));
         }
@@ -374,8 +421,8 @@ impl Delivery {
     }
 
     /// Attempts until a verdict ends it.
-    async fn deliver(&self, mut way: UnderWay) {
-        loop {
+    async fn deliver(&self, under_way: &mut Option<UnderWay>) {
+        while let Some(way) = under_way.as_mut() {
             let turn = self.turn().await;
             let open = way.open_records();
             let verdict = self.output.deliver(&mut way.chunk).await;
@@ -385,24 +432,65 @@ impl Delivery {
                 self.metrics.circuit_open.store(0, Relaxed);
                 log!(Info, self.component, "the destination answers again: all deliveries go on");
             }
+            let given_up =
+                matches!(verdict, Verdict::Retry { .. }) && self.retry_limit.reached(way.chunk.attempt);
             match verdict {
-                Verdict::Delivered { dropped } => return self.delivered(way, dropped as u64),
-                Verdict::Drop { reason } => {
-                    log!(Error, self.component, "dropped {} records: {reason}", way.open_records());
-                    self.metrics.errors.fetch_add(1, Relaxed);
-                    self.health.error();
-                    return self.dropped(way, "refused", &reason);
-                }
-                Verdict::Retry { after, reason } => {
-                    if self.retry_limit.reached(way.chunk.attempt) {
-                        return self.give_up(turn, way, after, &reason);
-                    }
-                    self.pause(turn, &mut way, after, &reason, "will try again").await;
+                Verdict::Retry { after, reason } if !given_up => {
+                    self.pause(turn, way, after, &reason, "will try again").await;
                 }
                 Verdict::Hold { reason } => {
-                    self.pause(turn, &mut way, None, &reason, "holding; will probe").await;
+                    self.pause(turn, way, None, &reason, "holding; will probe").await;
+                }
+                last => {
+                    let Some(way) = under_way.take() else { return };
+                    self.end(turn, way, last);
                 }
             }
+        }
+    }
+
+    /// What comes of a chunk that is not tried again.
+    fn end(&self, turn: Turn<'_>, way: UnderWay, verdict: Verdict) {
+        match verdict {
+            Verdict::Delivered { dropped } => self.delivered(way, dropped as u64),
+            Verdict::Drop { reason } => {
+                log!(Error, self.component, "dropped {} records: {reason}", way.open_records());
+                self.metrics.errors.fetch_add(1, Relaxed);
+                self.health.error();
+                self.dropped(way, "refused", &reason);
+            }
+            Verdict::Retry { after, reason } => self.give_up(turn, way, after, &reason),
+            Verdict::Hold { reason } => self.give_up(turn, way, None, &reason),
+        }
+    }
+
+    /// Puts what is under way back to the front of its lane, without what is done of it. What is stored needs no place in
+    /// memory.
+    fn put_back(&self, lane: usize, way: UnderWay) {
+        self.lanes.budget.give(way.bytes);
+        self.metrics.queued_bytes.fetch_sub(way.bytes as u64, Relaxed);
+        self.metrics.queued_records.fetch_sub(way.records, Relaxed);
+        let Some(pool) = way.pool else { return };
+        let mut first = 0;
+        let mut back = Vec::new();
+        let parts = way.chunk.segments.into_iter().zip(way.acks).zip(way.charges);
+        for ((segment, ack), charge) in parts {
+            let records = segment.records as usize;
+            match open_part(segment, way.chunk.done.get(first..).unwrap_or_default()) {
+                Some(segment) => back.push(Held { segment, ack, charge, pool: pool.clone() }),
+                None => ack.accept(),
+            }
+            first += records;
+        }
+        let mut queue = self.lanes.lanes[lane].queue.lock().expect("lane lock");
+        for held in back.into_iter().rev() {
+            let queued = Queued::Up(held);
+            let (bytes, records) = queued.size();
+            self.lanes.budget.take(bytes);
+            self.metrics.queued_bytes.fetch_add(bytes as u64, Relaxed);
+            self.metrics.queued_records.fetch_add(records, Relaxed);
+            queue.bytes += bytes;
+            queue.queued.push_front(queued);
         }
     }
 
@@ -636,27 +724,31 @@ fn open_parts(chunk: Chunk) -> Vec<Segment> {
     let mut parts = Vec::new();
     for segment in chunk.segments {
         let records = segment.records as usize;
-        let done = |n: usize| chunk.done.get(first + n).copied().unwrap_or(false);
-        if segment.events.len() != records || !(0..records).any(done) {
-            if records == 0 || !(0..records).all(done) {
-                parts.push(segment);
-            }
-        } else {
-            let mut part = Segment { keys: segment.keys, ..Segment::new(segment.tag) };
-            let mut start = 0;
-            for (n, event) in segment.events.iter().enumerate() {
-                if !done(n) {
-                    part.bytes.extend_from_slice(&segment.bytes[start..event.end as usize]);
-                    part.events.push(Event { end: part.bytes.len() as u32, ..*event });
-                    part.records += 1;
-                }
-                start = event.end as usize;
-            }
-            if part.records > 0 {
-                parts.push(part);
-            }
-        }
+        parts.extend(open_part(segment, chunk.done.get(first..).unwrap_or_default()));
         first += records;
     }
     parts
+}
+
+/// A segment without the records that are done; whole where it has no index; `None` when nothing is left of it.
+fn open_part(segment: Segment, done: &[bool]) -> Option<Segment> {
+    let records = segment.records as usize;
+    let is_done = |n: usize| done.get(n).copied().unwrap_or(false);
+    if records > 0 && (0..records).all(is_done) {
+        return None;
+    }
+    if segment.events.len() != records || !(0..records).any(is_done) {
+        return Some(segment);
+    }
+    let mut part = Segment { keys: segment.keys, ..Segment::new(segment.tag) };
+    let mut start = 0;
+    for (n, event) in segment.events.iter().enumerate() {
+        if !is_done(n) {
+            part.bytes.extend_from_slice(&segment.bytes[start..event.end as usize]);
+            part.events.push(Event { end: part.bytes.len() as u32, ..*event });
+            part.records += 1;
+        }
+        start = event.end as usize;
+    }
+    Some(part)
 }

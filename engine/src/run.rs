@@ -17,6 +17,7 @@ use crate::monitor::{Monitor, Watched, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
 use crate::plan::{Plan, PlannedOutput};
 use crate::queue::{Delivery, Lanes, Pressure};
+use crate::reload::{self, Handover, Reloads};
 use crate::storage::{Store, StoredOutput};
 use crate::{http_server, log};
 use std::sync::Arc;
@@ -25,8 +26,11 @@ use std::time::{Duration, Instant};
 /// Read buffers and segment buffers larger than this are not kept for reuse.
 const KEPT_CAPACITY_MAX: usize = 1 << 20;
 
-/// Runs a plan until it ends or a signal stops it; gives the exit code.
-pub fn run(plan: Plan) -> i32 {
+/// Reads the configuration again: the new plan, or all that is wrong with it.
+pub type Replan = Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>;
+
+/// Runs a plan until it ends or a signal stops it; gives the exit code. `replan` is asked when it is to be replaced.
+pub fn run(plan: Plan, replan: Replan) -> i32 {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(16)
@@ -39,8 +43,8 @@ pub fn run(plan: Plan) -> i32 {
             return 1;
         }
     };
-    let code = match Running::start(plan, &runtime) {
-        Ok(running) => runtime.block_on(running.until_stopped()),
+    let code = match runtime.block_on(supervise(plan, replan)) {
+        Ok(code) => code,
         Err(message) => {
             log!(Error, "engine", "{message}");
             1
@@ -52,6 +56,113 @@ pub fn run(plan: Plan) -> i32 {
 
 /// How long inputs may take to write their last offsets.
 const JOIN_MAX: Duration = Duration::from_secs(5);
+/// How long lanes may take to put back what is under way.
+const PUT_BACK_MAX: Duration = Duration::from_secs(1);
+
+/// Runs one plan after the other.
+async fn supervise(plan: Plan, replan: Replan) -> Result<i32, String> {
+    let mut signals = Signals::new().map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let mut base = Base::new(&plan)?;
+    let server = base.listen(&plan)?;
+    let mut running = Running::start(plan, &mut base, server)?;
+    loop {
+        match running.until(&mut signals, &base.reloads).await {
+            Next::Reload => running = running.replaced(&mut base, &replan).await?,
+            Next::Stop => break,
+        }
+    }
+    let failed = running.control.failed();
+    let grace = running.grace;
+    tokio::select! {
+        () = running.stop(grace, None) => {}
+        name = signals.last() => {
+            log!(Warn, "engine", "second {name}: ending at once; what is not delivered stays uncommitted");
+        }
+    }
+    Ok(i32::from(failed))
+}
+
+/// What a running plan comes to.
+enum Next {
+    Stop,
+    Reload,
+}
+
+/// What outlives a plan.
+struct Base {
+    workers: Arc<rayon::ThreadPool>,
+    blocks: Arc<Pool>,
+    segments: Arc<Pool>,
+    reloads: Arc<Reloads>,
+    handover: Arc<Handover>,
+    server: Option<Server>,
+}
+
+/// The monitoring server, which shows the plan that runs now.
+struct Server {
+    address: (String, u16),
+    shown: Arc<http_server::Shown>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Base {
+    fn new(plan: &Plan) -> Result<Base, String> {
+        let shards = plan.settings.shards;
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(shards)
+            .thread_name(|n| format!("shard-{n}"))
+            .build()
+            .map_err(|e| format!("cannot start {shards} shards: {e}"))?;
+        Ok(Base {
+            workers: Arc::new(workers),
+            blocks: Arc::new(Pool::new(8, KEPT_CAPACITY_MAX)),
+            segments: Arc::new(Pool::new(12, KEPT_CAPACITY_MAX)),
+            reloads: Arc::default(),
+            handover: Arc::default(),
+            server: None,
+        })
+    }
+
+    /// Takes the port of a plan's server, where that is not open already.
+    fn listen(&self, plan: &Plan) -> Result<Option<std::net::TcpListener>, String> {
+        let Some((listen, port)) = &plan.settings.http_server else { return Ok(None) };
+        if self.server.as_ref().is_some_and(|s| s.address == (listen.clone(), *port)) {
+            return Ok(None);
+        }
+        http_server::bind(listen, *port)
+            .map(Some)
+            .map_err(|e| format!("cannot listen on {listen}:{port} (HTTP_Listen, HTTP_Port): {e}"))
+    }
+
+    /// Shows the plan that runs now, at the address that it names.
+    fn show(
+        &mut self,
+        address: Option<(String, u16)>,
+        listener: Option<std::net::TcpListener>,
+        monitor: &Arc<Monitor>,
+    ) {
+        let kept = self.server.take().filter(|s| address.as_ref() == Some(&s.address) || s.end());
+        self.server = match (address, listener) {
+            (Some(address), Some(listener)) => {
+                let shown = Arc::new(http_server::Shown::new(monitor.clone()));
+                let task = tokio::spawn(http_server::serve(listener, shown.clone()));
+                Some(Server { address, shown, task })
+            }
+            _ => kept,
+        };
+        if let Some(server) = &self.server {
+            server.shown.set(monitor.clone());
+        }
+    }
+}
+
+impl Server {
+    /// Gives the port back.
+    fn end(&self) -> bool {
+        self.task.abort();
+        false
+    }
+}
 
 /// A started plan.
 struct Running {
@@ -60,15 +171,21 @@ struct Running {
     inputs: Vec<Arc<InputShared>>,
     threads: Vec<std::thread::JoinHandle<()>>,
     pipeline: Arc<Pipeline>,
+    outputs: Vec<PlannedOutput>,
     lanes: Vec<tokio::task::JoinHandle<()>>,
-    workers: Arc<rayon::ThreadPool>,
     monitor: Arc<Monitor>,
     grace: Duration,
+    reload_grace: Duration,
 }
 
 impl Running {
-    fn start(plan: Plan, runtime: &tokio::runtime::Runtime) -> Result<Running, String> {
+    fn start(
+        plan: Plan,
+        base: &mut Base,
+        listener: Option<std::net::TcpListener>,
+    ) -> Result<Running, String> {
         let settings = plan.settings.clone();
+        let runtime = tokio::runtime::Handle::current();
         let budget = Budget::new(settings.memory_limit);
         let health = Arc::new(Health::default());
         let pressure = Arc::new(Pressure::default());
@@ -77,31 +194,26 @@ impl Running {
         let (filters, outputs) = instances(&plan, share);
         let store = open_store(&plan, &outputs, &budget, &control)?;
         let deliveries = deliveries(&plan, &outputs, &pressure, &health, store.as_ref());
+        base.handover.give(plan.outputs.iter().zip(outputs.iter().map(|o| &o.lanes)));
+        base.reloads.enable(settings.hot_reload);
         let pipeline = Arc::new(Pipeline::new(filters, outputs));
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(settings.shards)
-            .thread_name(|n| format!("shard-{n}"))
-            .build()
-            .map_err(|e| format!("cannot start {} shards: {e}", settings.shards))?;
         let common = Common {
             pipeline: pipeline.clone(),
-            workers: Arc::new(workers),
-            runtime: runtime.handle().clone(),
-            blocks: Arc::new(Pool::new(8, KEPT_CAPACITY_MAX)),
-            segments: Arc::new(Pool::new(12, KEPT_CAPACITY_MAX)),
+            workers: base.workers.clone(),
+            runtime: runtime.clone(),
+            blocks: base.blocks.clone(),
+            segments: base.segments.clone(),
             budget: budget.clone(),
             pressure,
             control: control.clone(),
+            handover: settings.hot_reload.then(|| base.handover.clone()),
         };
-        let monitor = Arc::new(monitor(&plan, &pipeline, budget, health, store.clone()));
-        if let Some((listen, port)) = settings.http_server {
-            let serving = http_server::bind(&listen, port)
-                .map_err(|e| format!("cannot listen on {listen}:{port} (HTTP_Listen, HTTP_Port): {e}"))?;
-            runtime.spawn(http_server::serve(serving, monitor.clone()));
-        }
+        let monitor =
+            Arc::new(monitor(&plan, &pipeline, budget, health, store.clone(), base.reloads.clone()));
+        base.show(settings.http_server.clone(), listener, &monitor);
         let writer = store.as_ref().map(Store::start).transpose();
         let writer = writer.map_err(|e| format!("cannot start a thread: {e}"))?;
-        let lanes = start_lanes(&deliveries, runtime);
+        let lanes = start_lanes(&deliveries, &runtime);
         let ring = settings.memory_limit / plan.outputs.len().max(1) / 2;
         let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common, store.as_ref(), ring)?;
         Ok(Running {
@@ -110,76 +222,160 @@ impl Running {
             inputs,
             threads,
             pipeline,
+            outputs: plan.outputs,
             lanes,
-            workers: common.workers,
             monitor,
             grace: settings.grace,
+            reload_grace: reload::grace(settings.grace, settings.hot_reload_timeout),
         })
     }
 
-    /// Waits for a signal or the natural end, then stops in order.
-    async fn until_stopped(self) -> i32 {
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => {
-                log!(Error, "engine", "cannot listen for signals: {error}");
-                return 1;
-            }
-        };
-        tokio::select! {
-            () = self.control.wait(|| self.control.stopping()) => {}
-            name = signals.next() => log!(Warn, "engine", "{name} received: stopping within {:.0} s; a second one ends at once", self.grace.as_secs_f64()),
-        }
-        let failed = self.control.failed();
-        tokio::select! {
-            () = self.stop() => i32::from(failed),
-            name = signals.next() => {
-                log!(Warn, "engine", "second {name}: ending at once; what is not delivered stays uncommitted");
-                i32::from(failed)
+    /// Waits for a signal, for the natural end, or for a question for a reload.
+    async fn until(&self, signals: &mut Signals, reloads: &Reloads) -> Next {
+        loop {
+            let signal = tokio::select! {
+                () = self.control.wait(|| self.control.stopping()) => return Next::Stop,
+                () = reloads.asked() => "POST /api/v2/reload",
+                name = signals.next() => name,
+            };
+            match signal {
+                "SIGTERM" | "SIGINT" => {
+                    let seconds = self.grace.as_secs_f64();
+                    log!(
+                        Warn,
+                        "engine",
+                        "{signal} received: stopping within {seconds:.0} s; a second one ends at once"
+                    );
+                    return Next::Stop;
+                }
+                _ if reloads.enabled() => {
+                    log!(Info, "reload", "{signal} received: the configuration is read again");
+                    return Next::Reload;
+                }
+                _ => log!(
+                    Warn,
+                    "reload",
+                    "hot reloading is not enabled (Hot_Reload On, -Y): {signal} changes nothing"
+                ),
             }
         }
     }
 
-    async fn stop(self) {
-        self.control.stop();
-        let finish = async {
-            self.control.wait(|| self.inputs.iter().all(|i| i.is_quiet())).await;
-            self.inputs.iter().for_each(|i| i.flush_all());
-            self.control.set_flushed();
-            self.control.wait(|| self.inputs.iter().all(|i| i.decoded())).await;
-            if let Some((store, _)) = &self.store {
-                store.flush().await;
-            }
-            self.pipeline.outputs.iter().for_each(|o| o.lanes.close());
-            for lane in self.lanes {
-                drop(lane.await);
+    /// Puts a new plan in the place of this one; goes on with this one where the new one cannot be made.
+    async fn replaced(self, base: &mut Base, replan: &Replan) -> Result<Running, String> {
+        base.reloads.begin();
+        let replan = replan.clone();
+        let planned = tokio::task::spawn_blocking(move || replan()).await;
+        let planned = planned.unwrap_or_else(|e| Err(format!("the configuration cannot be read: {e}")));
+        let (plan, listener) = match planned.and_then(|plan| base.listen(&plan).map(|l| (plan, l))) {
+            Ok(made) => made,
+            Err(message) => {
+                log!(Error, "reload", "{message}\nthe configuration is not taken; the one that runs goes on");
+                base.reloads.end(false);
+                return Ok(self);
             }
         };
-        tokio::select! {
-            () = finish => {}
-            () = grace_over(self.grace, &self.monitor) => log!(Warn, "engine", "grace of {:.0} s is over: {} records are not delivered", self.grace.as_secs_f64(), undelivered(&self.monitor)),
+        log!(Info, "reload", "stop everything of the old configuration");
+        let grace = self.reload_grace;
+        self.stop(grace, Some(&base.handover)).await;
+        base.handover = base.handover.next();
+        log!(Info, "reload", "start everything");
+        let running = Running::start(plan, base, listener)?;
+        base.reloads.end(true);
+        log!(Info, "reload", "successful reload done");
+        Ok(running)
+    }
+
+    /// Stops; with a handover, what is not delivered goes there, as far as it cannot be read again.
+    async fn stop(mut self, grace: Duration, handover: Option<&Handover>) {
+        match handover {
+            None => self.control.stop(),
+            Some(_) => self.control.stop_for_reload(),
+        }
+        let over = tokio::select! {
+            () = finish(&self.control, &self.inputs, &self.pipeline, self.store.as_ref(), &mut self.lanes) => false,
+            () = grace_over(grace, &self.monitor) => true,
+        };
+        if over {
+            let (seconds, records) = (grace.as_secs_f64(), undelivered(&self.monitor));
+            log!(Warn, "engine", "grace of {seconds:.0} s is over: {records} records are not delivered");
+        }
+        if let (true, Some(_)) = (over, handover) {
+            self.abandon().await;
         }
         self.control.give_up();
         // Inputs write their last offsets now; they no longer wait for anything.
         let threads = self.threads;
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
-        if tokio::time::timeout(JOIN_MAX, joined).await.is_err() {
-            log!(Warn, "engine", "an input did not stop within {} s; ending without it", JOIN_MAX.as_secs());
+        if !joined(threads).await {
+            log!(
+                Warn,
+                "engine",
+                "an input did not stop within {} s; going on without it",
+                JOIN_MAX.as_secs()
+            );
+        }
+        for (planned, instance) in self.outputs.iter().zip(&self.pipeline.outputs) {
+            handover.into_iter().for_each(|h| h.take(planned, &instance.lanes));
         }
         if let Some((store, writer)) = self.store {
             store.stop();
-            let joined = tokio::task::spawn_blocking(move || drop(writer.join()));
-            if tokio::time::timeout(JOIN_MAX, joined).await.is_err() {
+            if !joined(vec![writer]).await {
                 log!(
                     Warn,
                     "engine",
-                    "the storage did not stop within {} s; ending without it",
+                    "the storage did not stop within {} s; going on without it",
                     JOIN_MAX.as_secs()
                 );
             }
+            store.release();
         }
-        drop(self.workers);
     }
+
+    /// Ends the lanes, whatever they are waiting for.
+    async fn abandon(&mut self) {
+        drop(
+            tokio::time::timeout(PUT_BACK_MAX, self.control.wait(|| self.inputs.iter().all(|i| i.decoded())))
+                .await,
+        );
+        self.pipeline.outputs.iter().for_each(|o| o.lanes.abandon());
+        let ended = tokio::time::timeout(PUT_BACK_MAX, ended(&mut self.lanes)).await;
+        if ended.is_err() {
+            self.lanes.iter().for_each(|lane| lane.abort());
+        }
+    }
+}
+
+/// The orderly end: inputs, then what they hold back, then jobs, then deliveries.
+async fn finish(
+    control: &Control,
+    inputs: &[Arc<InputShared>],
+    pipeline: &Pipeline,
+    store: Option<&(Arc<Store>, std::thread::JoinHandle<()>)>,
+    lanes: &mut Vec<tokio::task::JoinHandle<()>>,
+) {
+    control.wait(|| inputs.iter().all(|i| i.is_quiet())).await;
+    inputs.iter().for_each(|i| i.flush_all());
+    control.set_flushed();
+    control.wait(|| inputs.iter().all(|i| i.decoded())).await;
+    if let Some((store, _)) = store {
+        store.flush().await;
+    }
+    pipeline.outputs.iter().for_each(|o| o.lanes.close());
+    ended(lanes).await;
+}
+
+/// Waits for the lanes; those that ended are gone from the list.
+async fn ended(lanes: &mut Vec<tokio::task::JoinHandle<()>>) {
+    while let Some(lane) = lanes.last_mut() {
+        drop(lane.await);
+        lanes.pop();
+    }
+}
+
+/// Waits for threads; false when that takes too long.
+async fn joined(threads: Vec<std::thread::JoinHandle<()>>) -> bool {
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join())));
+    tokio::time::timeout(JOIN_MAX, joined).await.is_ok()
 }
 
 /// The storage, where there is a `storage.path`.
@@ -274,7 +470,7 @@ fn deliveries(
 
 fn start_lanes(
     deliveries: &[Arc<Delivery>],
-    runtime: &tokio::runtime::Runtime,
+    runtime: &tokio::runtime::Handle,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut lanes = Vec::new();
     for delivery in deliveries {
@@ -304,6 +500,7 @@ fn start_inputs(
                 (Buffer::Disk { store: store.clone(), keep_up: planned.pause_on_overlimit }, None)
             }
             (StorageType::Memrb, _) => {
+                watched.metrics.is_ring.store(true, std::sync::atomic::Ordering::Relaxed);
                 (Buffer::Ring { bytes: planned.memory_limit.map_or(ring_bytes, |n| n.min(ring_bytes)) }, None)
             }
             _ => (Buffer::Memory, planned.memory_limit),
@@ -345,6 +542,7 @@ fn monitor(
     budget: Arc<Budget>,
     health: Arc<Health>,
     store: Option<Arc<Store>>,
+    reloads: Arc<Reloads>,
 ) -> Monitor {
     let inputs = plan.inputs.iter().map(|i| Watched {
         name: i.name.clone(),
@@ -369,13 +567,14 @@ fn monitor(
         health_check: plan.settings.health_check,
         storage_metrics: plan.settings.storage_metrics,
         store,
+        reloads,
         started: Instant::now(),
         started_at: std::time::SystemTime::now(),
         flush: plan.settings.flush.as_secs_f64(),
     }
 }
 
-/// SIGTERM and SIGINT; SIGHUP is told, and else nothing comes of it.
+/// SIGTERM and SIGINT end the program, SIGHUP asks for a reload.
 struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
@@ -393,11 +592,19 @@ impl Signals {
     }
 
     async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+            _ = self.hup.recv() => "SIGHUP",
+        }
+    }
+
+    /// One that ends the program.
+    async fn last(&mut self) -> &'static str {
         loop {
-            tokio::select! {
-                _ = self.term.recv() => return "SIGTERM",
-                _ = self.int.recv() => return "SIGINT",
-                _ = self.hup.recv() => log!(Warn, "engine", "SIGHUP received: the configuration is read once, at the start; restart the program"),
+            match self.next().await {
+                "SIGHUP" => {}
+                name => return name,
             }
         }
     }

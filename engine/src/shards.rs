@@ -138,6 +138,16 @@ impl Ack {
         matches!(&self.0, Some(Share::Stored(_)))
     }
 
+    /// True when what it stands for is nowhere but in memory: its source cannot be read again.
+    pub fn is_only_copy(&self) -> bool {
+        matches!(&self.0, Some(Share::Ticket(ticket)) if ticket.source.info.cursor.is_none())
+    }
+
+    /// What nobody waits for.
+    pub fn nobody() -> Ack {
+        Ack(None)
+    }
+
     /// True when it comes from this input's memory.
     pub fn is_from(&self, input: &InputShared) -> bool {
         matches!(&self.0, Some(Share::Ticket(ticket)) if std::ptr::eq(&*ticket.source.input, input))
@@ -244,6 +254,11 @@ impl Source {
     fn pending(&self) -> Option<Position> {
         let end = *self.last_end.lock().expect("end lock");
         self.state.lock().expect("source state lock").pending(end)
+    }
+
+    /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
+    pub fn take_partial(&self) -> Vec<u8> {
+        std::mem::take(&mut self.state.lock().expect("source state lock").partial)
     }
 
     /// Runs one waiting job, then makes way for other sources.

@@ -2,7 +2,7 @@
 //!
 //! Owns: admission to memory, wake-ups, the count of jobs under way. Never: reads.
 
-use super::{Engine, Source};
+use super::{Engine, Kept, Source};
 use crate::budget::{Budget, Pool};
 use crate::control::Control;
 use crate::decode::Decoder;
@@ -10,6 +10,7 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::metrics::InputMetrics;
 use crate::pipeline::Pipeline;
 use crate::queue::{Charge, Pressure};
+use crate::reload::Handover;
 use crate::storage::Store;
 use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
@@ -40,6 +41,8 @@ pub struct Common {
     pub pressure: Arc<Pressure>,
     /// Start and stop of the program.
     pub control: Arc<Control>,
+    /// What goes from one configuration to the next, where that may be.
+    pub handover: Option<Arc<Handover>>,
 }
 
 /// Where the segments of an input wait (`storage.type`).
@@ -96,6 +99,7 @@ pub struct InputShared {
     released: Arc<dyn Fn() + Send + Sync>,
     pressure: Arc<Pressure>,
     control: Arc<Control>,
+    handover: Option<Arc<Handover>>,
     wake: Arc<Wake>,
     /// Jobs that are submitted and not acknowledged.
     jobs: AtomicUsize,
@@ -166,6 +170,7 @@ impl InputShared {
             released,
             pressure: common.pressure.clone(),
             control: common.control.clone(),
+            handover: common.handover.clone(),
             wake,
             jobs: AtomicUsize::new(0),
             undecoded: AtomicUsize::new(0),
@@ -354,5 +359,23 @@ impl Engine for InputShared {
     fn fail(&self, message: String) {
         log!(Error, self.component, "{message}");
         self.control.fail();
+    }
+
+    fn hot_reload(&self) -> bool {
+        self.handover.is_some()
+    }
+
+    fn reloading(&self) -> bool {
+        self.control.reloading()
+    }
+
+    fn keep(&self, key: String, value: Kept) {
+        if let Some(handover) = &self.handover {
+            handover.keep(key, value);
+        }
+    }
+
+    fn kept(&self, prefix: &str) -> Vec<(String, Kept)> {
+        self.handover.as_ref().map(|h| h.kept(prefix)).unwrap_or_default()
     }
 }

@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 use tokio::sync::oneshot;
 
+/// What was on disk at the start comes from an input of this name, as in Fluent Bit.
+pub const BACKLOG: &str = "storage_backlog";
 /// A chunk file is closed when it holds so many bytes, as Fluent Bit's chunks are.
 pub const CHUNK_BYTES: u64 = 2_000_000;
 
@@ -233,7 +235,7 @@ pub struct Store {
     failing: AtomicBool,
     stopping: AtomicBool,
     /// Held for as long as this process uses the folder.
-    _lock: std::fs::File,
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 /// Why a range could not be loaded.
@@ -270,7 +272,7 @@ impl Store {
             by_input: Mutex::default(),
             failing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         }))
     }
 
@@ -306,6 +308,11 @@ impl Store {
     pub fn stop(&self) {
         self.stopping.store(true, Relaxed);
         self.send(Work::Stop);
+    }
+
+    /// Gives the folder back, after [`Store::stop`].
+    pub fn release(&self) {
+        drop(self.lock.lock().expect("storage lock").take());
     }
 
     /// True while the disk takes what waits: sources need not wait for their outputs.
@@ -357,7 +364,7 @@ impl Store {
             start: spilled.start,
             end: next,
             segments: count,
-            input: Arc::from("storage_backlog"),
+            input: Arc::from(BACKLOG),
             made: std::time::Instant::now(),
         };
         let records: u64 = segments.iter().map(|s| u64::from(s.records)).sum();

@@ -147,7 +147,7 @@ impl Writer {
         }
         let lane = lane % lanes.count();
         let open = scan.open.len() as u32;
-        let chunk = Chunk { shared, file: None, len: scan.good, open, lane, input: "storage_backlog".into() };
+        let chunk = Chunk { shared, file: None, len: scan.good, open, lane, input: super::BACKLOG.into() };
         self.grow(output, chunk.len);
         self.chunks.insert((output, id), chunk);
         let records = runs.iter().map(|run| run.records).sum();

@@ -9,6 +9,7 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod handover;
 mod life;
 mod options;
 mod read;
@@ -95,6 +96,8 @@ struct Configuration {
 /// A running input.
 struct Tail {
     settings: Settings,
+    /// There is no `DB`, but one in memory, for a reload.
+    in_memory: bool,
     engine: InputContext,
     reader: Reader,
     watcher: Watcher,
@@ -354,7 +357,13 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let database_written = settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
+        let mut settings = settings;
+        let in_memory = settings.db.is_none() && engine.hot_reload();
+        if in_memory {
+            settings.db = Some(database::Settings::in_memory());
+        }
+        let mut database_written =
+            settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
         let database = match settings.db.as_ref().map(Database::open).transpose() {
             Ok(database) => database,
             Err(error) => {
@@ -363,6 +372,9 @@ impl Tail {
                 return None;
             }
         };
+        if let Some(database) = database.as_ref().filter(|_| in_memory) {
+            database_written = settings.take_over(&*engine, database);
+        }
         let (watcher, refused) = Watcher::new(settings.inotify);
         if let Some(error) = refused {
             log!(
@@ -373,6 +385,7 @@ impl Tail {
             );
         }
         Some(Tail {
+            in_memory,
             settings,
             engine,
             reader,
@@ -539,6 +552,9 @@ impl Tail {
         }
         self.take_deliveries();
         self.write_rows();
+        if let Some(database) = self.database.as_ref().filter(|_| self.in_memory && self.engine.reloading()) {
+            self.settings.hand_on(&*self.engine, database);
+        }
     }
 }
 
