@@ -375,7 +375,7 @@ impl Delivery {
     /// Waits until there is a chunk to deliver: enough bytes, `Flush` over, memory short, or closed.
     async fn gather(&self, lane: usize) -> Option<UnderWay> {
         let lane = &self.lanes.lanes[lane];
-        let target = self.output.chunk_bytes_target();
+        let target = self.chunk_bytes();
         let mut due: Option<Instant> = None;
         loop {
             let pressure = self.pressure.changed.notified();
@@ -394,6 +394,13 @@ impl Delivery {
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             }
         }
+    }
+
+    /// How much a chunk holds: of a small disk limit, a part, so that what is under way leaves something to drop.
+    fn chunk_bytes(&self) -> usize {
+        let target = self.output.chunk_bytes_target();
+        let limit = self.store.as_ref().and_then(|(store, output)| store.file_bytes(*output));
+        limit.map_or(target, |limit| target.min(limit))
     }
 
     /// What there is to do now in a lane; `due` is when `Flush` is over for what waits there.

@@ -9,8 +9,6 @@
 pub mod format;
 mod recover;
 mod rejected;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use crate::budget::{Budget, Pool};
@@ -28,6 +26,9 @@ use tokio::sync::oneshot;
 pub const BACKLOG: &str = "storage_backlog";
 /// A chunk file is closed when it holds so many bytes, as Fluent Bit's chunks are.
 pub const CHUNK_BYTES: u64 = 2_000_000;
+
+/// A limit is divided into at least so many files, so that dropping the oldest drops a part.
+const FILES_OF_LIMIT: u64 = 4;
 
 /// `storage.*` of the service.
 #[derive(Clone, Debug)]
@@ -323,6 +324,11 @@ impl Store {
     /// Chunk files of an input.
     pub fn of_input(&self, name: &str) -> InputChunks {
         self.by_input.lock().expect("storage lock").get(name).copied().unwrap_or_default()
+    }
+
+    /// How large a file of an output with a limit becomes.
+    pub fn file_bytes(&self, output: usize) -> Option<usize> {
+        self.outputs[output].limit.map(|limit| CHUNK_BYTES.min(limit / FILES_OF_LIMIT).max(1) as usize)
     }
 
     /// Bytes on disk of an output.

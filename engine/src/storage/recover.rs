@@ -122,7 +122,8 @@ impl Writer {
 
     /// Queues what is open in a file; gives how many records that is.
     fn queue(&mut self, path: &Path, output: usize, lane: usize, scan: &Scan) -> u64 {
-        let id = id_of(path).unwrap_or_else(|| self.next_id());
+        let named = id_of(path).filter(|id| !self.chunks.contains_key(&(output, *id)));
+        let id = named.unwrap_or_else(|| self.next_id());
         let lanes = self.store.outputs[output].lanes.clone();
         let shared = Arc::new(ChunkFile { path: path.to_owned(), output, id, up: AtomicUsize::new(0) });
         let mut runs: Vec<Spilled> = Vec::new();

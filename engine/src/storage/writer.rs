@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A limit is divided into at least so many files, so that dropping the oldest drops a part.
-const FILES_OF_LIMIT: u64 = 4;
-
 /// An output, and one of its files by its number.
 type Key = (usize, u64);
 
@@ -169,8 +166,7 @@ impl Writer {
     }
 
     fn chunk_bytes(&self, output: usize) -> u64 {
-        let limit = self.store.outputs[output].limit;
-        limit.map_or(CHUNK_BYTES, |limit| CHUNK_BYTES.min(limit / FILES_OF_LIMIT).max(1))
+        self.store.file_bytes(output).map_or(CHUNK_BYTES, |bytes| bytes as u64)
     }
 
     /// The file to append to; a new one where there is none, or where the last write to it failed.
