@@ -4,8 +4,8 @@
 
 use crate::cli::{self, Cli, Help, help};
 use crate::config::{self, Config, DiskSource};
-use crate::plan::{self, Machine, Plan};
-use crate::{filters, inputs, log, machine, run};
+use crate::plan::{self, Machine, Plan, Unplanned};
+use crate::{filters, inputs, log, machine, run, supervisor};
 use codecs::conf::{Diagnostics, Level, OptionSpec};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// Runs the program; gives its exit code.
 pub fn main(args: Vec<String>) -> i32 {
     let mut diagnostics = Diagnostics::default();
+    let own: Vec<String> = args.iter().skip(1).filter(|arg| *arg != "--supervisor").cloned().collect();
     let cli = match cli::parse(args, &mut diagnostics) {
         Ok(cli) => cli,
         Err(message) => {
@@ -28,6 +29,7 @@ pub fn main(args: Vec<String>) -> i32 {
         return show_help(&cli);
     }
     log::set_level(cli.level());
+    let home = std::env::current_dir().unwrap_or_default();
     if let Some(folder) = &cli.workdir
         && let Err(error) = std::env::set_current_dir(folder)
     {
@@ -42,6 +44,8 @@ pub fn main(args: Vec<String>) -> i32 {
             eprintln!("configuration test is successful");
             0
         }
+        // A configuration with errors ends here, and is not started over and over.
+        (Ok(_), false) if cli.supervisor && !supervisor::is_child() => supervisor::run(&own, &home),
         (Ok((config, plan)), false) => start(&cli, &config, plan),
     }
 }
@@ -49,23 +53,14 @@ pub fn main(args: Vec<String>) -> i32 {
 /// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
 const OPTIONS_REFUSED: i32 = 255;
 
-/// Why there is no plan.
-enum Unplanned {
-    /// The text of the configuration, its sections or the service's options.
-    Text,
-    /// A plugin's options.
-    Options,
-}
-
 /// Compiles the configuration and prints all that was found.
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
-    let readable = !diagnostics.has_errors();
     let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
     let plan = plan::compile(&config, &machine, &mut diagnostics);
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
     diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));
-    if plan.is_none() {
+    if plan.is_err() {
         let count = |level, word: &str| match diagnostics.count(level) {
             1 => format!("1 {word}"),
             n => format!("{n} {word}s"),
@@ -77,7 +72,7 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Un
             count(Level::Note, "note")
         );
     }
-    plan.map(|plan| (config, plan)).ok_or(if readable { Unplanned::Options } else { Unplanned::Text })
+    plan.map(|plan| (config, plan))
 }
 
 /// What an output tells goes to the log.
@@ -99,8 +94,8 @@ fn start(cli: &Cli, config: &Config, mut plan: Plan) -> i32 {
     if let Some(file) = &config.service.log_file
         && let Err(error) = log::set_file(Path::new(&file.0))
     {
-        eprintln!("cannot open the log file `{}` (log_file, -l): {error}", file.0);
-        return 1;
+        // As in Fluent Bit: a node without its log folder is better served by a running engine.
+        eprintln!("cannot open the log file `{}` (log_file, -l): {error}; logs go to stderr", file.0);
     }
     if !cli.quiet() {
         eprintln!("{}", help::VERSION);
@@ -150,11 +145,20 @@ struct Described {
     tables: Tables,
 }
 
+/// The group of a plugin's table, by Fluent Bit's name.
+fn group(table: &'static [OptionSpec]) -> &'static str {
+    match table.first().map(|spec| spec.name) {
+        Some(name) if name.starts_with("net.") => "networking",
+        Some("tls") => "network_tls",
+        _ => "options",
+    }
+}
+
 /// All plugins, inputs first.
 fn plugins() -> Vec<Described> {
     let titled = |tables: Vec<&'static [OptionSpec]>, common: &'static [OptionSpec]| {
-        let mut all: Tables = tables.into_iter().map(|t| ("OPTIONS", t)).collect();
-        all.push(("COMMON OPTIONS", common));
+        let mut all: Tables = tables.into_iter().map(|t| (group(t), t)).collect();
+        all.push((help::COMMON, common));
         all
     };
     let mut all = Vec::new();

@@ -1,5 +1,6 @@
 //! Everything that schedules, reads or listens; the binary is a thin caller of this.
 
+pub mod advice;
 pub mod app;
 pub mod breaker;
 pub mod budget;
@@ -26,5 +27,6 @@ pub mod retry;
 pub mod run;
 pub mod shards;
 pub mod storage;
+pub mod supervisor;
 #[cfg(test)]
 mod testing;

@@ -2,6 +2,7 @@
 //!
 //! Owns: names of instances, limits, routes as far as they are known, the text of the plan. Never: touches the world.
 
+use crate::advice;
 use crate::config::Config;
 use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
@@ -115,8 +116,18 @@ const MEMORY_DEFAULT: usize = 8 << 20;
 /// The least that lets one block of every stage exist.
 const MEMORY_MIN: usize = 4 << 20;
 
-/// Compiles a configuration; `None` when an error is among the diagnostics.
-pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Option<Plan> {
+/// Why a configuration has no plan; the diagnostics say more. Fluent Bit ends with different codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unplanned {
+    /// The text of the configuration, its sections, the service's options, a parser, or the name of a plugin.
+    Text,
+    /// A plugin's options.
+    Options,
+}
+
+/// Compiles a configuration in which `diagnostics` may have found errors already.
+pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Result<Plan, Unplanned> {
+    let readable = !diagnostics.has_errors();
     let service = &config.service;
     let mut compiler = Compiler {
         escape_unicode: service.escape_unicode.0,
@@ -135,18 +146,19 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
+    let refused = if readable && !compiler.unknown { Unplanned::Options } else { Unplanned::Text };
     if diagnostics.has_errors() {
-        return None;
+        return Err(refused);
     }
     let plan = Plan {
         settings,
-        inputs: inputs.into_iter().collect::<Option<_>>()?,
-        filters: filters.into_iter().collect::<Option<_>>()?,
-        outputs: outputs.into_iter().collect::<Option<_>>()?,
+        inputs: inputs.into_iter().collect::<Option<_>>().ok_or(refused)?,
+        filters: filters.into_iter().collect::<Option<_>>().ok_or(refused)?,
+        outputs: outputs.into_iter().collect::<Option<_>>().ok_or(refused)?,
         parsers: compiler.in_order,
     };
-    unreached(&plan, config, diagnostics);
-    Some(plan)
+    advice::give(&plan, config, diagnostics);
+    Ok(plan)
 }
 
 /// What the plan must know of the machine, so that it can be made for another.
@@ -215,6 +227,8 @@ struct Compiler {
     /// A `storage.path` is set.
     storage_path: bool,
     multiline_limit: usize,
+    /// A parser could not be made, or a plugin does not exist.
+    unknown: bool,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
@@ -225,10 +239,11 @@ impl Compiler {
             let parser = match Parser::configure_with(section, &machine.zones, diagnostics) {
                 Some(parser) => parser,
                 // What names it is not wrong as well; there will be no plan.
-                None => match stand_in(section) {
-                    Some(parser) => parser,
-                    None => continue,
-                },
+                None => {
+                    self.unknown = true;
+                    let Some(parser) = stand_in(section) else { continue };
+                    parser
+                }
             };
             let parser = Arc::new(parser);
             // The first of a name counts, as in Fluent Bit.
@@ -270,7 +285,9 @@ impl Compiler {
 
     fn input(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedInput> {
         let all = inputs::registry::INPUTS.iter().map(|p| p.name());
-        let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find)?;
+        let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("input {}", plugin.name());
         check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
@@ -300,7 +317,9 @@ impl Compiler {
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
         let all = filters::registry::FILTERS.iter().map(|p| p.name());
-        let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find)?;
+        let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("filter {}", plugin.name());
         check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
@@ -314,7 +333,9 @@ impl Compiler {
 
     fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
         let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
-        let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find)?;
+        let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find);
+        self.unknown |= plugin.is_none();
+        let plugin = plugin?;
         let owner = format!("output {}", plugin.name());
         check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
@@ -470,30 +491,6 @@ fn matcher(
     }
 }
 
-/// Warns of filters and outputs that no tag can reach, as far as tags are known before the start.
-fn unreached(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
-    let tags: Vec<&str> =
-        plan.inputs.iter().flat_map(|i| i.configured.tags.iter().map(String::as_str)).collect();
-    let known = tags.iter().all(|t| !t.contains('*'));
-    if !known || tags.is_empty() || plan.inputs.len() != config.inputs.len() {
-        return;
-    }
-    let reached = |m: &Matcher| m.is_empty() || tags.iter().any(|t| m.fits(t));
-    let all = plan.filters.iter().map(|f| ("filter", &f.name, &f.matcher)).zip(&config.filters);
-    let all = all.chain(plan.outputs.iter().map(|o| ("output", &o.name, &o.matcher)).zip(&config.outputs));
-    for ((kind, name, matcher), section) in all {
-        if !reached(matcher) {
-            let span =
-                section.get("match").or(section.get("match_regex")).map_or(&section.span, |e| &e.value_span);
-            let pattern =
-                section.get("match").or(section.get("match_regex")).map_or("", |e| e.value.as_str());
-            diagnostics
-                .warning(span, format!("{kind} {name}: no tag reaches `{pattern}`"))
-                .help(format!("tags of the inputs: {}", tags.join(", ")));
-        }
-    }
-}
-
 impl Plan {
     /// The most memory that data in flight can use, and what comes on top, in bytes.
     pub fn memory_max(&self) -> usize {
@@ -516,7 +513,7 @@ impl Plan {
         lines.extend(self.parsers.iter().map(|p| format!("parser {}: {}", p.name(), p.engine())));
         for input in &self.inputs {
             lines.push(format!("input {}: tags {}", input.name, input.configured.tags.join(", ")));
-            lines.extend(input.configured.notes.iter().map(|n| format!("input {}: {n}", input.name)));
+            lines.extend(input.configured.notes.iter().map(|n| format!("input {n}")));
         }
         lines
     }

@@ -6,7 +6,7 @@ use rig::engine::{Engine, counts, free_port, metric};
 use rig::lines;
 use rig::sink::Sink;
 use rig::{Folder, wait_for};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -170,4 +170,56 @@ fn a_retry_limit_drops_and_counts() {
     write(folder.path(), 10..20);
     assert!(wait_for(PATIENCE, || sink.count() >= 10), "{}", engine.messages());
     assert!(numbers(&sink).iter().copied().eq(10..20));
+}
+
+#[test]
+fn a_supervisor_starts_the_program_again_when_it_dies() {
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    write(folder.path(), 0..100);
+    let mut command = std::process::Command::new(rig::engine::program());
+    command.arg("--supervisor");
+    let conf = conf(sink.port(), monitor, " flush 0.1\n", "", "");
+    let mut engine = Engine::start_by(command, folder.path(), &conf);
+    arrives(&engine, &sink, 100);
+    // What it said last of its child.
+    let child = || {
+        let messages = engine.messages();
+        let last = messages.lines().rev().find_map(|line| line.split_once("started child process "));
+        last.and_then(|(_, pid)| pid.trim().parse().ok()).and_then(Pid::from_raw)
+    };
+    let first = child().unwrap();
+    kill_process(first, Signal::KILL).unwrap();
+    let restarted =
+        wait_for(PATIENCE, || child() != Some(first) && metric(monitor, "fluentbit_uptime").is_some());
+    assert!(restarted, "{}", engine.messages());
+    write(folder.path(), 100..200);
+    assert!(wait_for(PATIENCE, || numbers(&sink).contains(&199)), "{}", engine.messages());
+    engine.says("starting it again in 1 s");
+    let second = child().unwrap();
+    engine.signal(Signal::TERM);
+    let status = engine.ended(PATIENCE);
+    assert_eq!(status.and_then(|s| s.code()), Some(0), "{}", engine.messages());
+    assert!(rustix::process::test_kill_process(second).is_err(), "the child ended with it");
+}
+
+#[test]
+fn a_child_does_not_outlive_its_supervisor() {
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    write(folder.path(), 0..10);
+    let mut command = std::process::Command::new(rig::engine::program());
+    command.arg("--supervisor");
+    let engine =
+        Engine::start_by(command, folder.path(), &conf(sink.port(), monitor, " flush 0.1\n", "", ""));
+    arrives(&engine, &sink, 10);
+    engine.kill();
+    assert!(wait_for(PATIENCE, || metric(monitor, "fluentbit_uptime").is_none()), "it still answers");
+}
+
+#[test]
+fn a_configuration_with_errors_is_not_supervised() {
+    let folder = Folder::new();
+    let mut command = std::process::Command::new(rig::engine::program());
+    command.arg("--supervisor");
+    let mut engine = Engine::start_by(command, folder.path(), "[INPUT]\n name nothing\n");
+    assert!(engine.ended(PATIENCE).is_some_and(|status| !status.success()), "{}", engine.messages());
 }

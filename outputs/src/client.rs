@@ -5,6 +5,7 @@
 //! Invariant: a connection serves one request at a time; at most [`IDLE_MAX`] wait unused.
 
 use crate::net::NetOptions;
+use crate::stream::{Dialer, IDLE_MAX};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -13,18 +14,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-
-/// Connections that wait unused, for all lanes of an output together.
-pub const IDLE_MAX: usize = 64;
-
-/// The longest answer of a proxy to CONNECT.
-const CONNECT_ANSWER_MAX: usize = 8192;
 
 /// A server, and how it is reached.
 #[derive(Clone, Debug)]
@@ -37,6 +29,16 @@ pub struct Endpoint {
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// A proxy in between.
     pub proxy: Option<Proxy>,
+}
+
+impl Endpoint {
+    /// `host:port`, an address of IPv6 in brackets.
+    pub fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// An HTTP proxy, spoken to without TLS.
@@ -133,27 +135,23 @@ struct Idle {
     since: Instant,
 }
 
+/// Takes the body of an answer, piece by piece.
+pub type Sink<'s, 'f> = &'s mut (dyn FnMut(&[u8]) + Send + 'f);
+
+/// The longest answer that is handed to a sink.
+const SUNK_BYTES_MAX: usize = 256 << 20;
+
 /// A client of one server.
 pub struct Client {
     endpoint: Endpoint,
-    net: NetOptions,
-    source: Option<IpAddr>,
+    dialer: Dialer,
     idle: Mutex<Vec<Idle>>,
 }
 
 impl Client {
     /// A client; nothing is opened before the first request. The error names a bad `net.source_address`.
     pub fn new(endpoint: Endpoint, net: NetOptions) -> Result<Self, String> {
-        let source = match &net.source_address {
-            Some(text) => Some(
-                text.0
-                    .trim()
-                    .parse()
-                    .map_err(|_| format!("`net.source_address` is `{}`, not an IP address", text.0))?,
-            ),
-            None => None,
-        };
-        Ok(Client { endpoint, net, source, idle: Mutex::new(Vec::new()) })
+        Ok(Client { endpoint, dialer: Dialer::new(net)?, idle: Mutex::new(Vec::new()) })
     }
 
     /// The server.
@@ -162,17 +160,27 @@ impl Client {
     }
 
     /// Sends a request (its URI is the path, `Host` is set already) and reads the answer. The error says what failed.
-    pub async fn send(&self, mut request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, String> {
+    pub async fn send(&self, request: Request<Full<Bytes>>, limits: Limits) -> Result<Answer, String> {
+        self.send_into(request, limits, None).await
+    }
+
+    /// The same, and hands the answer's body over as it comes, all of it.
+    pub async fn send_into(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limits: Limits,
+        mut sink: Option<Sink<'_, '_>>,
+    ) -> Result<Answer, String> {
         self.address(&mut request)?;
         if let Some((sender, uses)) = self.reuse() {
             // The server may close a connection just when it is used again: what was not answered goes out anew.
-            match self.exchange(sender, uses, request.clone(), limits).await {
+            match self.exchange(sender, uses, request.clone(), limits, sink.as_deref_mut()).await {
                 Err(Broken { unanswered: true, .. }) => {}
                 result => return result.map_err(|broken| broken.reason),
             }
         }
         let sender = self.connect().await?;
-        self.exchange(sender, 0, request, limits).await.map_err(|broken| broken.reason)
+        self.exchange(sender, 0, request, limits, sink).await.map_err(|broken| broken.reason)
     }
 
     /// A proxy without a tunnel wants the whole URI, and its own credentials.
@@ -192,23 +200,20 @@ impl Client {
 
     /// `host:port`, as in a `Host` header of an explicit port.
     pub fn authority(&self) -> String {
-        match self.endpoint.host.contains(':') {
-            true => format!("[{}]:{}", self.endpoint.host, self.endpoint.port),
-            false => format!("{}:{}", self.endpoint.host, self.endpoint.port),
-        }
+        self.endpoint.authority()
     }
 
     /// The connection that was used last, if it is still good.
     fn reuse(&self) -> Option<(Sender, i64)> {
-        let limit = crate::net::duration(self.net.keepalive_idle_timeout.0);
+        let limit = crate::net::duration(self.dialer.net().keepalive_idle_timeout.0);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < limit);
         idle.pop().map(|kept| (kept.sender, kept.uses))
     }
 
     fn keep(&self, sender: Sender, uses: i64) {
-        let recycle = self.net.keepalive_max_recycle.0;
-        if !self.net.keepalive.0 || sender.is_closed() || (recycle > 0 && uses >= recycle) {
+        let recycle = self.dialer.net().keepalive_max_recycle.0;
+        if !self.dialer.net().keepalive.0 || sender.is_closed() || (recycle > 0 && uses >= recycle) {
             return;
         }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,6 +228,7 @@ impl Client {
         uses: i64,
         request: Request<Full<Bytes>>,
         limits: Limits,
+        sink: Option<Sink<'_, '_>>,
     ) -> Result<Answer, Broken> {
         let fresh = |reason: String| Broken { reason, unanswered: false };
         let server = self.authority();
@@ -239,7 +245,7 @@ impl Client {
         };
         let (head, body) = response.into_parts();
         let (body, complete) =
-            read(body, limits).await.map_err(|reason| fresh(format!("{server}: {reason}")))?;
+            read(body, limits, sink).await.map_err(|reason| fresh(format!("{server}: {reason}")))?;
         if complete {
             // The connection task puts the connection in order after the last byte; wait for it, shortly.
             if timeout(Duration::from_secs(1), sender.ready()).await.is_ok_and(|ready| ready.is_ok()) {
@@ -250,10 +256,7 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Sender, String> {
-        let limit = self.net.connect_limit();
-        let stream = timeout(limit, self.open())
-            .await
-            .map_err(|_| format!("{}: no connection within {limit:?}", self.authority()))??;
+        let stream = self.dialer.open(&self.endpoint).await?;
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
             .handshake(TokioIo::new(stream))
@@ -263,81 +266,7 @@ impl Client {
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
-
-    /// A connection to the server, through the proxy and TLS where they are asked for.
-    async fn open(&self) -> Result<Box<dyn Stream>, String> {
-        let tunnel = self.endpoint.proxy.as_ref().filter(|proxy| proxy.tunnel || self.endpoint.tls.is_some());
-        let (host, port) = match &self.endpoint.proxy {
-            Some(proxy) => (proxy.host.as_str(), proxy.port),
-            None => (self.endpoint.host.as_str(), self.endpoint.port),
-        };
-        let mut stream = self
-            .tcp(host, port)
-            .await
-            .map_err(|error| format!("cannot connect to {host}:{port}: {error}"))?;
-        if let Some(proxy) = tunnel {
-            dig(&mut stream, &self.authority(), proxy)
-                .await
-                .map_err(|error| format!("proxy {host}:{port}: {error}"))?;
-        }
-        let Some((config, name)) = &self.endpoint.tls else { return Ok(Box::new(stream)) };
-        let connector = tokio_rustls::TlsConnector::from(config.clone());
-        let stream = connector.connect(name.clone(), stream).await;
-        Ok(Box::new(stream.map_err(|error| format!("{}: TLS: {error}", self.authority()))?))
-    }
-
-    /// Connects to the first address that answers.
-    async fn tcp(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
-        let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
-        if self.net.prefer_ipv4.0 || self.net.prefer_ipv6.0 {
-            addresses.sort_by_key(|address| address.is_ipv4() != self.net.prefer_ipv4.0);
-        }
-        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match self.tcp_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn tcp_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        if let Some(source) = self.source {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        socket.set_nodelay(true)?;
-        if self.net.tcp_keepalive.0 {
-            self.probe(&socket)?;
-        }
-        socket.connect(address).await
-    }
-
-    /// Lets the kernel probe an idle connection.
-    fn probe(&self, socket: &TcpSocket) -> std::io::Result<()> {
-        use rustix::net::sockopt;
-        let positive = |number: i64| u32::try_from(number).ok().filter(|number| *number > 0);
-        sockopt::set_socket_keepalive(socket, true)?;
-        if let Some(seconds) = positive(self.net.tcp_keepalive_time.0) {
-            sockopt::set_tcp_keepidle(socket, Duration::from_secs(seconds.into()))?;
-        }
-        if let Some(seconds) = positive(self.net.tcp_keepalive_interval.0) {
-            sockopt::set_tcp_keepintvl(socket, Duration::from_secs(seconds.into()))?;
-        }
-        if let Some(count) = positive(self.net.tcp_keepalive_probes.0) {
-            sockopt::set_tcp_keepcnt(socket, count)?;
-        }
-        Ok(())
-    }
 }
-
-/// What a connection carries.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A request without an answer.
 struct Broken {
@@ -347,8 +276,12 @@ struct Broken {
 }
 
 /// The beginning of a body, and whether that is all of it.
-async fn read(mut body: Incoming, limits: Limits) -> Result<(Vec<u8>, bool), String> {
-    let mut bytes = Vec::new();
+async fn read(
+    mut body: Incoming,
+    limits: Limits,
+    mut sink: Option<Sink<'_, '_>>,
+) -> Result<(Vec<u8>, bool), String> {
+    let (mut bytes, mut handed) = (Vec::new(), 0);
     loop {
         let frame = match timeout(limits.idle, body.frame()).await {
             Err(_) => return Err(format!("the answer stopped for {:?}", limits.idle)),
@@ -359,30 +292,15 @@ async fn read(mut body: Incoming, limits: Limits) -> Result<(Vec<u8>, bool), Str
         let Some(data) = frame.data_ref() else { continue };
         let room = limits.body_bytes.saturating_sub(bytes.len());
         bytes.extend_from_slice(&data[..room.min(data.len())]);
-        if data.len() > room {
+        if let Some(sink) = &mut sink {
+            sink(data);
+            handed += data.len();
+            if handed > SUNK_BYTES_MAX {
+                return Err(format!("the answer is longer than {SUNK_BYTES_MAX} bytes"));
+            }
+        } else if data.len() > room {
             return Ok((bytes, false));
         }
-    }
-}
-
-/// Asks a proxy for a tunnel.
-async fn dig(stream: &mut TcpStream, authority: &str, proxy: &Proxy) -> std::io::Result<()> {
-    let credentials =
-        proxy.authorization.as_ref().map_or(String::new(), |text| format!("Proxy-Authorization: {text}\r\n"));
-    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    // Byte by byte, so that nothing of what follows the answer is taken.
-    while !answer.ends_with(b"\r\n\r\n") {
-        if answer.len() >= CONNECT_ANSWER_MAX {
-            return Err(std::io::Error::other("the answer to CONNECT does not end"));
-        }
-        answer.push(stream.read_u8().await?);
-    }
-    let line = String::from_utf8_lossy(answer.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
-    match line.split(' ').nth(1) {
-        Some(status) if status.starts_with('2') => Ok(()),
-        _ => Err(std::io::Error::other(format!("it answers CONNECT with `{line}`"))),
     }
 }
 

@@ -54,6 +54,8 @@ impl OptionValue for DateKey {
 /// Writes records as JSON objects with a date in front.
 #[derive(Clone, Debug)]
 pub struct JsonRecords {
+    /// The date's key as it is named.
+    key: Vec<u8>,
     /// `{"date":`, or empty when no date is wanted.
     head: Vec<u8>,
     date: DateFormat,
@@ -74,12 +76,14 @@ impl JsonRecords {
             write_text(&mut head, Text::new(key.as_bytes()), escape);
             head.push(b':');
         }
-        JsonRecords { head, date, escape }
+        let key = key.0.as_ref().map(|k| k.as_bytes().to_vec()).unwrap_or_default();
+        JsonRecords { key, head, date, escape }
     }
 
     /// Appends one object.
     pub fn write(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        if self.head.is_empty() {
+        // The last of two equal keys counts, as everywhere in JSON here: the record's own.
+        if self.head.is_empty() || record.fields.iter().any(|f| f.key.bytes == self.key) {
             return write_fields(out, &record.fields, self.escape);
         }
         out.extend_from_slice(&self.head);
@@ -315,6 +319,18 @@ mod tests {
             JsonRecords::new(&key, DateFormat::Epoch, Escape::Ascii).write(&mut out, &record);
             assert_eq!(String::from_utf8_lossy(&out), expected);
         }
+    }
+
+    #[test]
+    fn a_field_named_like_the_date_takes_its_place() {
+        let arena = Bump::new();
+        let mut record = Record::new_in(&arena, Timestamp { secs: 1, nanos: 0 });
+        record.fields.push(Field::new(Text::new(b"t"), Value::Int(1)));
+        record.fields.push(Field::new(Text::new(b"date"), Value::Int(2)));
+        let mut out = Vec::new();
+        let key = DateKey(Some("date".to_owned()));
+        JsonRecords::new(&key, DateFormat::Epoch, Escape::Ascii).write(&mut out, &record);
+        assert_eq!(String::from_utf8_lossy(&out), r#"{"t":1,"date":2}"#);
     }
 
     proptest! {

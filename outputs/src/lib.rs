@@ -4,12 +4,14 @@
 //! Never: schedules, retries, reads inputs; the engine decides when to call and what to do with a verdict.
 
 pub mod aws;
+pub mod bulk;
 pub mod client;
 pub mod cloudwatch_logs;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod file;
 pub mod formats;
+pub mod forward;
 pub mod gelf;
 pub mod http;
 pub mod net;
@@ -18,9 +20,11 @@ pub mod null;
 pub mod registry;
 pub mod segment;
 pub mod stdout;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod upstream;
 
 use codecs::Bump;
 use codecs::conf::{Diagnostics, OptionSpec, Section};

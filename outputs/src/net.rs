@@ -125,12 +125,6 @@ codecs::options! {
         proxy_ca_path "tls.proxy.ca_path": Opt<Text> => NoEffect("a proxy is spoken to without TLS"),
         /// File with certificates that are trusted for a proxy.
         proxy_ca_file "tls.proxy.ca_file": Opt<Text> => NoEffect("a proxy is spoken to without TLS"),
-        /// Name of the certificate store.
-        windows_certstore_name "tls.windows.certstore_name": Opt<Text> => NoEffect("it is for Windows"),
-        /// Use the enterprise certificate store.
-        windows_use_enterprise_store "tls.windows.use_enterprise_store": Opt<Text> => NoEffect("it is for Windows"),
-        /// Thumbprints of trusted certificates.
-        windows_client_thumbprints "tls.windows.client_thumbprints": Opt<Text> => NoEffect("it is for Windows"),
     }
 }
 

@@ -1,10 +1,18 @@
 //! Every output there is, in documentation order.
 
-use crate::{Plugin, cloudwatch_logs, file, http, null, stdout};
+use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, stdout};
 
 /// The outputs. Adding one is its file and one line here.
-pub static OUTPUTS: &[&dyn Plugin] =
-    &[&stdout::PLUGIN, &file::PLUGIN, &http::PLUGIN, &null::PLUGIN, &cloudwatch_logs::CloudwatchLogs];
+pub static OUTPUTS: &[&dyn Plugin] = &[
+    &stdout::PLUGIN,
+    &file::PLUGIN,
+    &http::PLUGIN,
+    &forward::PLUGIN,
+    &bulk::ES,
+    &bulk::OPENSEARCH,
+    &null::PLUGIN,
+    &cloudwatch_logs::CloudwatchLogs,
+];
 
 /// The output of this name, in any case.
 pub fn find(name: &str) -> Option<&'static dyn Plugin> {

@@ -103,8 +103,12 @@ pub fn plugin(help: &PluginHelp<'_>) -> String {
     }
     let rows = help.tables.iter().flat_map(|(_, table)| table.iter());
     let width = rows.map(|spec| shown_name(spec).chars().count()).max().unwrap_or(0) + 2;
+    let mut last = None;
     for (group, table) in help.tables {
-        let _ = write!(out, "{BOLD}\n{}\n{RESET}", group.to_ascii_uppercase());
+        if last != Some(*group) {
+            let _ = write!(out, "{BOLD}\n{}\n{RESET}", group.to_ascii_uppercase());
+        }
+        last = Some(*group);
         for spec in *table {
             option(&mut out, spec, width);
         }
@@ -180,6 +184,9 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The group of what all plugins of a kind have.
+pub const COMMON: &str = "global_options";
+
 /// The text of `-J`: every plugin's tables, in the shape of Fluent Bit's schema.
 pub fn json(plugins: &[PluginHelp<'_>]) -> String {
     let mut out = String::from(r#"{"fluent-bit":{"version":"5.1.1","schema_version":"1","os":"linux"}"#);
@@ -200,16 +207,23 @@ pub fn json(plugins: &[PluginHelp<'_>]) -> String {
 
 /// The text of `-i NAME -J`.
 pub fn plugin_json(help: &PluginHelp<'_>) -> String {
-    let groups = help.tables.iter().map(|(group, table)| {
-        let options: Vec<String> = table.iter().map(option_json).collect();
-        format!("{}:[{}]", quoted(group), options.join(","))
-    });
+    // A group may be made of several tables; those of all plugins come first, as there.
+    let mut groups: Vec<(&str, Vec<String>)> = vec![(COMMON, Vec::new())];
+    for (group, table) in help.tables {
+        let options = table.iter().map(option_json);
+        match groups.iter_mut().find(|(known, _)| known == group) {
+            Some((_, known)) => known.extend(options),
+            None => groups.push((group, options.collect())),
+        }
+    }
+    let groups: Vec<String> =
+        groups.iter().map(|(group, options)| format!("{}:[{}]", quoted(group), options.join(","))).collect();
     format!(
         r#"{{"type":{},"name":{},"description":{},"properties":{{{}}}}}"#,
         quoted(help.kind),
         quoted(help.name),
         quoted(&joined(help.about)),
-        groups.collect::<Vec<_>>().join(",")
+        groups.join(",")
     )
 }
 

@@ -87,5 +87,11 @@ codecs::options! {
         workers "workers": Opt<Int>,
         /// Bytes on disk that wait for this output at most; without it, no limit.
         total_limit_size "storage.total_limit_size": One<Limit> = "off",
+        /// Name of the Windows certificate store.
+        windows_certstore_name "tls.windows.certstore_name": Opt<Text> => NoEffect("it is for Windows"),
+        /// Use the enterprise certificate store of Windows.
+        windows_use_enterprise_store "tls.windows.use_enterprise_store": Opt<Text> => NoEffect("it is for Windows"),
+        /// Thumbprints of trusted certificates in the Windows store.
+        windows_client_thumbprints "tls.windows.client_thumbprints": Opt<Text> => NoEffect("it is for Windows"),
     }
 }

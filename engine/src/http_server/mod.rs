@@ -17,12 +17,12 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, SERVER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-/// Connections served at once; further ones wait in the kernel's backlog.
+/// Connections served at once; a further one ends the oldest, so that idle ones cannot keep a health check out.
 const CONNECTIONS_MAX: usize = 128;
 /// How long a request head may take, and a connection may idle.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
@@ -71,16 +71,17 @@ pub async fn serve(listener: std::net::TcpListener, monitor: Arc<Shown>) -> std:
     if let Ok(address) = listener.local_addr() {
         crate::log!(Info, "http_server", "listen iface={} tcp_port={}", address.ip(), address.port());
     }
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open: VecDeque<tokio::task::JoinHandle<()>> = VecDeque::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let monitor = monitor.clone();
-                tokio::spawn(async move {
-                    connection(stream, monitor).await;
-                    drop(slot);
-                });
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
+                open.push_back(tokio::spawn(connection(stream, monitor.clone())));
             }
             Err(error) => {
                 crate::log!(Warn, "http_server", "cannot accept a connection: {error}");

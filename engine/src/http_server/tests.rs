@@ -281,6 +281,29 @@ fn a_taken_port_is_an_error() {
     assert_eq!(bind("127.0.0.1", port).expect_err("taken").kind(), std::io::ErrorKind::AddrInUse);
 }
 
+/// Whoever holds all connections open does not keep a health check out.
+#[test]
+fn idle_connections_make_way() {
+    let listener = bind("127.0.0.1", 0).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    runtime.block_on(async {
+        let server = tokio::spawn(serve(listener, Arc::new(monitor())));
+        let mut idle = Vec::new();
+        for _ in 0..super::CONNECTIONS_MAX + 8 {
+            idle.push(tokio::net::TcpStream::connect(address).await.expect("listening"));
+        }
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("listening");
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        // The oldest one was ended for it.
+        assert_eq!(idle[0].read(&mut [0; 1]).await.expect("closed"), 0);
+        server.abort();
+    });
+}
+
 /// What is sent torn, late or wrong costs the server nothing but that connection.
 #[test]
 fn bad_requests_do_not_stop_it() {

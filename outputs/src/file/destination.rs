@@ -1,11 +1,11 @@
 //! Which file a record goes to.
 //!
-//! Owns: `path` and `file`, names made from tags and from records, their limits and fallbacks. Never: opens a file.
+//! Owns: `path` and `file`, names made from tags, times and records, their limits and fallbacks. Never: opens a file.
 //! Invariant: what a record says never leaves the directory that stands before its first placeholder.
 
+use super::name::Name;
 use super::{Action, Options};
 use codecs::Bump;
-use codecs::accessor::Template;
 use codecs::record::Record;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -25,12 +25,10 @@ impl Destination {
     pub(super) fn new(options: &Options) -> Result<Self, (&'static str, String)> {
         let directory = options.path.as_ref().map(|text| text.0.clone());
         let file = options.file.as_ref().map(|text| text.0.clone());
-        for (key, text) in [("path", &directory), ("file", &file)] {
-            if options.enable_strftime.0 && text.as_ref().is_some_and(|text| text.contains('%')) {
-                return Err((key, format!("`{key}` holds a time, which is not supported yet")));
-            }
-        }
-        let made = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains('$'));
+        let made = |text: &Option<String>| {
+            let timed = |text: &str| options.enable_strftime.0 && text.contains('%');
+            text.as_ref().is_some_and(|text| text.contains('$') || timed(text))
+        };
         if !made(&directory) && !made(&file) {
             return Ok(Destination::Tag { directory, file });
         }
@@ -52,10 +50,8 @@ impl Destination {
 
 /// Names made from records.
 pub(super) struct ByRecord {
-    directory: Option<Template>,
-    file: Option<Template>,
-    directory_varies: bool,
-    file_varies: bool,
+    directory: Option<Name>,
+    file: Option<Name>,
     on_missing_field: Action,
     on_limit_reached: Action,
     fallback: Vec<u8>,
@@ -83,24 +79,24 @@ impl ByRecord {
         let Some(fallback) = &options.fallback_file else {
             return Err((
                 "fallback_file",
-                "`fallback_file` is needed when file names are made from records".to_owned(),
+                "`fallback_file` is needed when file names are made from records or times".to_owned(),
             ));
         };
         let fallback = match &options.fallback_path {
             Some(directory) => format!("{}/{}", directory.0, fallback.0),
             None => fallback.0.clone(),
         };
-        let template = |key: &'static str, text: Option<&str>| match text.map(Template::parse) {
-            None => Ok(None),
-            Some(Ok(template)) => Ok(Some(template)),
-            Some(Err(rule)) => Err((key, format!("`{key}` is `{}`: {rule}", text.unwrap_or_default()))),
+        let name = |key: &'static str, text: Option<&str>| {
+            let parsed = text.map(|text| {
+                Name::parse(text, options.enable_strftime.0)
+                    .map_err(|rule| (key, format!("`{key}` is `{text}`: {rule}")))
+            });
+            parsed.transpose()
         };
         let rule = |_| ("max_dynamic_files", "`max_dynamic_files` is below 0".to_owned());
         Ok(ByRecord {
-            directory: template("path", directory)?,
-            file: template("file", file)?,
-            directory_varies: directory.is_some_and(|text| text.contains('$')),
-            file_varies: file.is_some_and(|text| text.contains('$')),
+            directory: name("path", directory)?,
+            file: name("file", file)?,
             on_missing_field: options.on_missing_field,
             on_limit_reached: options.on_limit_reached,
             fallback: fallback.into_bytes(),
@@ -135,11 +131,8 @@ impl ByRecord {
 
     /// Puts the name together; false when a field is missing or the name would not be safe.
     fn write(&self, tag: &str, record: &Record<'_>, arena: &Bump, name: &mut Vec<u8>) -> bool {
-        let render = |template: &Template, name: &mut Vec<u8>| {
-            template.render(tag.as_bytes(), &record.fields, &[], arena, name)
-        };
         if let Some(directory) = &self.directory {
-            if !render(directory, name) || (self.directory_varies && !is_safe_path(name)) {
+            if !directory.write(tag, record, arena, name) || (directory.varies() && !is_safe_path(name)) {
                 return false;
             }
             name.push(b'/');
@@ -147,7 +140,10 @@ impl ByRecord {
         let start = name.len();
         match &self.file {
             None => name.extend_from_slice(sanitized(tag).as_bytes()),
-            Some(file) => return render(file, name) && (!self.file_varies || is_safe_file(&name[start..])),
+            Some(file) => {
+                return file.write(tag, record, arena, name)
+                    && (!file.varies() || is_safe_file(&name[start..]));
+            }
         }
         true
     }

@@ -7,6 +7,7 @@
 mod append;
 mod destination;
 mod format;
+mod name;
 mod rotate;
 
 use crate::segment::{Chunk, Event, Segment};

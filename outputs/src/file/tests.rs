@@ -60,7 +60,7 @@ fn what_cannot_be_had_is_refused() {
         (&[("path", "/logs/$app")], "`fallback_file` is needed"),
         (&[("file", "$app['x"), ("fallback_file", "x")], "`file` is `$app['x`"),
         (&[("on_missing_field", "panic")], "`on_missing_field` is `panic`"),
-        (&[("file", "%Y.log"), ("enable_strftime", "on"), ("fallback_file", "x")], "holds a time"),
+        (&[("file", "%Y.log"), ("enable_strftime", "on")], "`fallback_file` is needed"),
         (&[("rotate", "on"), ("rotate_max_size", "0")], "`rotate_max_size` is 0"),
         (&[("rotate", "on"), ("rotate_max_files", "0")], "`rotate_max_files` is 0"),
     ] {
@@ -245,4 +245,45 @@ async fn records_name_their_files() {
     assert_eq!(read(&format!("{path}/t/web.csv")), format!("{names}{}{}", row(1, "web"), row(5, "web")));
     assert_eq!(read(&format!("{path}/t/db.csv")), format!("{names}{}", row(2, "db")));
     assert_eq!(read(&format!("{fallback}/f")), format!("{names}{}", row(6, "one too many")));
+}
+
+#[tokio::test]
+async fn times_name_files_before_records_do() {
+    let (_kept, path) = directory();
+    let (directory, fallback) = (format!("{path}/%Y/$app"), format!("{path}/rest"));
+    let entries = [
+        ("path", directory.as_str()),
+        ("file", "%m-%d-$n.log"),
+        ("format", "plain"),
+        ("mkdir", "on"),
+        ("fallback_path", fallback.as_str()),
+        ("fallback_file", "f"),
+        ("on_missing_field", "fallback"),
+    ];
+    let records = [
+        (1_700_000_000, 0, r#"{"app":"web","n":1}"#),
+        (1_700_000_001, 0, r#"{"app":"100%Y","n":2}"#),
+        (1_800_000_000, 0, r#"{"app":"web","n":1}"#),
+        (1_700_000_000, 0, r#"{"app":"..","n":1}"#),
+    ];
+    let mut timed = vec![("enable_strftime", "on")];
+    timed.extend_from_slice(&entries);
+    for (entries, files) in [
+        (&timed[..], ["2023/web/11-14-1.log", "2023/100%Y/11-14-2.log", "2027/web/01-15-1.log", "rest/f"]),
+        (&entries[..], ["%Y/web/%m-%d-1.log", "%Y/100%Y/%m-%d-2.log", "%Y/web/%m-%d-1.log", "rest/f"]),
+    ] {
+        let output = configure(&PLUGIN, entries).expect("valid");
+        for (record, file) in records.iter().zip(files) {
+            let segment = segment(&*output, "t", &[*record]);
+            assert_eq!(output.deliver(&mut chunk(vec![segment])).await, Verdict::Delivered { dropped: 0 });
+            let line = format!("{}\n", record.2);
+            assert!(read(&format!("{path}/{file}")).ends_with(&line), "{file}");
+        }
+    }
+    // The time alone makes names of its own too.
+    let named = format!("{path}/%H");
+    let alone = [("path", path.as_str()), ("file", "%H"), ("enable_strftime", "on"), ("fallback_file", "f")];
+    let output = configure(&PLUGIN, &alone).expect("valid");
+    output.deliver(&mut chunk(vec![segment(&*output, "t", &records[..1])])).await;
+    assert!(!std::path::Path::new(&named).exists() && !read(&format!("{path}/22")).is_empty());
 }
