@@ -51,7 +51,9 @@ fn excluding(plan: &Plan, config: &Config, diagnostics: &mut Diagnostics) {
         .collect();
     for (at, (second, wants)) in greps.iter().enumerate() {
         let first = greps[..at].iter().find(|(first, wanted)| {
-            wanted.key.eq_ignore_ascii_case(wants.key) && both(&first.matcher, &second.matcher) && wanted.excludes(wants)
+            wanted.key.eq_ignore_ascii_case(wants.key)
+                && both(&first.matcher, &second.matcher)
+                && wanted.excludes(wants)
         });
         if let Some((first, wanted)) = first {
             let message = format!(
@@ -77,7 +79,9 @@ struct Wanted<'s> {
 impl Wanted<'_> {
     fn of(section: &Section) -> Option<Wanted<'_>> {
         let mut rules = section.all("regex");
-        let (Some(entry), None, None) = (rules.next(), rules.next(), section.get("exclude")) else { return None };
+        let (Some(entry), None, None) = (rules.next(), rules.next(), section.get("exclude")) else {
+            return None;
+        };
         let (key, pattern) = entry.value.trim().split_once(char::is_whitespace)?;
         let literals = Regex::new(pattern.trim()).ok()?.literals()?;
         Some(Wanted { entry, key, pattern: pattern.trim(), literals })
@@ -117,7 +121,10 @@ mod tests {
         let errors = grep("app.*", "Regex level (ERROR|FATAL)");
         let found = told(&(errors.clone() + &grep("app.*", "Regex level (INFO|DEBUG|WARN)")));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("case.conf:11:9: warning: filter grep.1: nothing gets here"), "{found:?}");
+        assert!(
+            found[0].starts_with("case.conf:11:9: warning: filter grep.1: nothing gets here"),
+            "{found:?}"
+        );
         assert!(found[0].contains("case.conf:7:9"), "{found:?}");
         for other in [
             grep("app.*", "Regex level (FATAL|WARN)"),

@@ -121,13 +121,14 @@ fn replan(cli: &Cli) -> Result<Plan, String> {
     let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
     let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
     let plan = plan::compile(&config, &machine, &mut diagnostics);
-    let Some(plan) = plan else {
+    let Ok(plan) = plan else {
         let wrong = diagnostics.list.iter().filter(|d| d.level >= Level::Warning).map(ToString::to_string);
         return Err(wrong.collect::<Vec<_>>().join("\n"));
     };
-    if let Some(file) = &config.service.log_file {
-        log::set_file(Path::new(&file.0))
-            .map_err(|e| format!("cannot open the log file `{}`: {e}", file.0))?;
+    if let Some(file) = &config.service.log_file
+        && let Err(error) = log::set_file(Path::new(&file.0))
+    {
+        log!(Error, "reload", "cannot open the log file `{}` (log_file, -l): {error}", file.0);
     }
     log::set_level(config.log_level(cli.level(), &DiskSource));
     diagnostics.list.iter().filter(|d| d.level == Level::Warning).for_each(|d| log!(Warn, "reload", "{d}"));

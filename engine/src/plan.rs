@@ -146,6 +146,17 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
+    if service.keep_rejected.0
+        && settings.storage.is_none()
+        && let Some(entry) = config.service_section.get("storage.keep.rejected")
+    {
+        diagnostics
+            .warning(
+                &entry.value_span,
+                "service: `storage.keep.rejected` keeps nothing without a `storage.path`",
+            )
+            .help("set `storage.path` to a folder");
+    }
     let refused = if readable && !compiler.unknown { Unplanned::Options } else { Unplanned::Text };
     if diagnostics.has_errors() {
         return Err(refused);

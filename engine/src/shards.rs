@@ -381,8 +381,9 @@ impl Source {
                 }
             }
         }
-        self.input.job_decoded();
+        // In this order: once all is decoded and delivered, all is acknowledged.
         ticket.close(true);
+        self.input.job_decoded();
     }
 
     /// Hands a segment to its output's lane, by way of the disk where this input is stored.

@@ -180,9 +180,8 @@ mod tests {
             }
         }
         let entry = output.get("Upstream").expect("an entry");
-        nodes(entry, &output, "forward.0", &[Own::TABLE], &net.expect("valid"), &mut diagnostics).ok_or_else(
-            || diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; "),
-        )
+        nodes(entry, &output, "forward.0", &[Own::TABLE], &net.expect("valid"), &mut diagnostics)
+            .ok_or_else(|| diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; "))
     }
 
     const CLASSIC: &str = "[UPSTREAM]\n    name x\n\n[NODE]\n    name n-1\n    host a.example\n    port 24224\n\n\
@@ -194,9 +193,12 @@ mod tests {
     fn nodes_are_read_from_either_grammar() {
         for (name, text) in [("u.conf", CLASSIC), ("u.yaml", YAML)] {
             let nodes = read(name, text).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
-            let places: Vec<_> =
-                nodes.iter().map(|n| (n.name.as_str(), n.endpoint.authority(), n.endpoint.tls.is_some())).collect();
-            let expected = [("n-1", "a.example:24224".to_owned(), false), ("n-2", "10.0.0.2:1".to_owned(), true)];
+            let places: Vec<_> = nodes
+                .iter()
+                .map(|n| (n.name.as_str(), n.endpoint.authority(), n.endpoint.tls.is_some()))
+                .collect();
+            let expected =
+                [("n-1", "a.example:24224".to_owned(), false), ("n-2", "10.0.0.2:1".to_owned(), true)];
             assert_eq!(places, expected, "{name}");
             let compress = |node: &Node| node.section.get("compress").map(|entry| entry.value.clone());
             assert_eq!(compress(&nodes[0]).as_deref(), Some("gzip"), "the output's own");

@@ -292,7 +292,8 @@ mod tests {
     }
 
     fn seen(answer: &Answer) -> (Option<bool>, Vec<(u16, String)>) {
-        let kind = |item: &Item| item.cause.map_or(String::new(), |at| answer.causes[usize::from(at)].kind.clone());
+        let kind =
+            |item: &Item| item.cause.map_or(String::new(), |at| answer.causes[usize::from(at)].kind.clone());
         (answer.errors, answer.items.iter().map(|item| (item.status, kind(item))).collect())
     }
 
@@ -304,8 +305,14 @@ mod tests {
             any::<f64>().prop_map(Value::from),
             "[a-z\"\\\\\\PC]{0,6}".prop_map(Value::from),
         ];
-        let key = prop_oneof![Just("status".to_owned()), Just("items".to_owned()), Just("error".to_owned()),
-            Just("type".to_owned()), Just("errors".to_owned()), "[a-z\"{]{0,3}"];
+        let key = prop_oneof![
+            Just("status".to_owned()),
+            Just("items".to_owned()),
+            Just("error".to_owned()),
+            Just("type".to_owned()),
+            Just("errors".to_owned()),
+            "[a-z\"{]{0,3}"
+        ];
         leaf.prop_recursive(3, 16, 4, move |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -368,7 +375,12 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let item = |n: usize| format!(r#"{{"index":{{"status":400,"error":{{"type":"t{n}","reason":"{}"}}}}}}"#, "r".repeat(10_000));
+        let item = |n: usize| {
+            format!(
+                r#"{{"index":{{"status":400,"error":{{"type":"t{n}","reason":"{}"}}}}}}"#,
+                "r".repeat(10_000)
+            )
+        };
         let items: Vec<String> = (0..200).map(item).collect();
         let text = format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
         let answer = read(&[text.as_bytes()]);

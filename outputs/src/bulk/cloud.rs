@@ -43,7 +43,9 @@ mod tests {
         ] {
             assert_eq!(place(&id(info)), Ok((host.to_owned(), port)), "{info}");
         }
-        for wrong in [Text("prod".into()), Text("prod:***".into()), id("region"), id("region$host:x"), id("$")] {
+        for wrong in
+            [Text("prod".into()), Text("prod:***".into()), id("region"), id("region$host:x"), id("$")]
+        {
             assert!(place(&wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(credentials(&Text("elastic:a:b".into())), Some(("elastic", "a:b")));

@@ -130,7 +130,8 @@ impl Bulk {
             status => {
                 let shown = head.body.get(..head.body.len().min(ANSWER_SHOWN)).unwrap_or_default();
                 let text = String::from_utf8_lossy(shown);
-                let reason = format!("{} answers {} {}", node.client.authority(), status.as_u16(), text.trim());
+                let reason =
+                    format!("{} answers {} {}", node.client.authority(), status.as_u16(), text.trim());
                 let reason = reason.trim_end().to_owned();
                 match status {
                     StatusCode::PAYLOAD_TOO_LARGE => Sent::TooLarge(reason),

@@ -37,7 +37,10 @@ enum Id {
     None,
     Content(fn(&mut Vec<u8>, &[u8])),
     /// `required`: without it a document cannot be sent.
-    Key { key: Accessor, required: bool },
+    Key {
+        key: Accessor,
+        required: bool,
+    },
 }
 
 /// Encodes records.
@@ -118,7 +121,9 @@ impl Encoder {
         let document = Document { time: time_text, tag, fields };
         let id = match &self.id {
             Id::None => None,
-            Id::Content(hash) => Some(taken(out, arena, |out| self.write_content_id(out, &document, arena, *hash))),
+            Id::Content(hash) => {
+                Some(taken(out, arena, |out| self.write_content_id(out, &document, arena, *hash)))
+            }
             Id::Key { key, required } => match key.get(&record.fields, arena) {
                 Some(Value::Text(text)) if is_safe(text.bytes) => Some(text.bytes),
                 _ if *required => return false,
@@ -328,8 +333,9 @@ fn index(options: &Options, flavor: Flavor) -> Result<Index, (&'static str, Stri
     if options.logstash_format.0 {
         let key = options.logstash_prefix_key.as_ref().map(|key| {
             let text = if key.0.starts_with('$') { key.0.clone() } else { format!("${}", key.0) };
-            Template::parse(&text)
-                .map_err(|rule| ("logstash_prefix_key", format!("`logstash_prefix_key` is `{}`: {rule}", key.0)))
+            Template::parse(&text).map_err(|rule| {
+                ("logstash_prefix_key", format!("`logstash_prefix_key` is `{}`: {rule}", key.0))
+            })
         });
         return Ok(Index::Logstash {
             prefix: options.logstash_prefix.0.clone(),
@@ -343,7 +349,8 @@ fn index(options: &Options, flavor: Flavor) -> Result<Index, (&'static str, Stri
         return Err(("index", "`index` is empty; name an index, or set `logstash_format on`".to_owned()));
     }
     if flavor == Flavor::OpenSearch && text.contains('$') && !options.current_time_index.0 {
-        let template = Template::parse(&text).map_err(|rule| ("index", format!("`index` is `{text}`: {rule}")))?;
+        let template =
+            Template::parse(&text).map_err(|rule| ("index", format!("`index` is `{text}`: {rule}")))?;
         return Ok(Index::Of(template, text));
     }
     match text.contains('%') {

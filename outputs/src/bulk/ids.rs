@@ -41,9 +41,7 @@ const C2: u64 = 0x4cf5_ad43_2745_937f;
 /// MurmurHash3_x64_128 by Austin Appleby, who placed it in the public domain.
 fn murmur3(content: &[u8], seed: u64) -> (u64, u64) {
     let (mut h1, mut h2) = (seed, seed);
-    let word = |bytes: &[u8]| {
-        bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte))
-    };
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
     let mix1 = |k: u64| k.wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);
     let mix2 = |k: u64| k.wrapping_mul(C2).rotate_left(33).wrapping_mul(C1);
     let mut blocks = content.chunks_exact(16);

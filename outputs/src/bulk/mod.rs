@@ -168,7 +168,8 @@ impl Check<'_> {
         }
         if options.id_key.is_some() && options.generate_id.0 {
             let span = section.get("generate_id").map_or(&section.span, |entry| &entry.key_span);
-            self.diagnostics.note(span, format!("{}: `generate_id` is ignored where `id_key` is set", self.name));
+            self.diagnostics
+                .note(span, format!("{}: `generate_id` is ignored where `id_key` is set", self.name));
         }
         Some((options, es))
     }
@@ -231,7 +232,8 @@ impl Check<'_> {
     ) -> Option<Node> {
         let made = uri(options, self.flavor).and_then(|uri| Ok((uri, headers(options, es, &endpoint)?)));
         let made = made.and_then(|(uri, headers)| {
-            let client = Client::new(endpoint, net.clone()).map_err(|message| ("net.source_address", message))?;
+            let client =
+                Client::new(endpoint, net.clone()).map_err(|message| ("net.source_address", message))?;
             Ok(Node { client, uri, headers, gzip: options.compress.is_some() })
         });
         made.map_err(|(key, message)| self.wrong(section, key, &message)).ok()
@@ -242,7 +244,9 @@ fn uri(options: &Options, flavor: Flavor) -> Result<Uri, (&'static str, String)>
     let slash = if options.path.0.is_empty() || options.path.0.starts_with('/') { "" } else { "/" };
     let path = format!("{slash}{}", options.path.0);
     let path = match (&options.pipeline, flavor) {
-        (Some(Text(name)), Flavor::Elasticsearch) if !name.is_empty() => format!("{path}/_bulk?pipeline={name}"),
+        (Some(Text(name)), Flavor::Elasticsearch) if !name.is_empty() => {
+            format!("{path}/_bulk?pipeline={name}")
+        }
         (Some(Text(name)), Flavor::OpenSearch) => format!("{path}/_bulk/?pipeline={name}"),
         _ => format!("{path}/_bulk"),
     };

@@ -122,9 +122,7 @@ impl Forward {
         session.connection.send(&parts).await?;
         match id {
             None => Ok(()),
-            Some(id) => {
-                session.answers.acknowledged(&mut session.connection, self.answer_wait, &id).await
-            }
+            Some(id) => session.answers.acknowledged(&mut session.connection, self.answer_wait, &id).await,
         }
     }
 
@@ -135,8 +133,11 @@ impl Forward {
         done: &mut [bool],
         session: &mut Session,
     ) -> Result<(), String> {
-        let open: Vec<(usize, &[u8], u32)> =
-            singles(segments).enumerate().filter(|(at, _)| done.get(*at) != Some(&true)).map(|(at, (bytes, id))| (at, bytes, id)).collect();
+        let open: Vec<(usize, &[u8], u32)> = singles(segments)
+            .enumerate()
+            .filter(|(at, _)| done.get(*at) != Some(&true))
+            .map(|(at, (bytes, id))| (at, bytes, id))
+            .collect();
         for window in open.chunks(WINDOW) {
             let parts: Vec<&[u8]> = window.iter().map(|(_, bytes, _)| *bytes).collect();
             session.connection.send(&[&parts.concat()]).await?;

@@ -25,13 +25,7 @@ pub(super) fn id<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> String {
 
 /// Appends what a record becomes. In message mode that is a whole message, with an event that says where it ends and,
 /// in `unescaped`, where in it the id stands (0: there is none).
-pub(super) fn write_record(
-    wire: &Wire,
-    tag: &str,
-    record: &Record<'_>,
-    arena: &Bump,
-    segment: &mut Segment,
-) {
+pub(super) fn write_record(wire: &Wire, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) {
     let out = &mut segment.bytes;
     match wire.mode {
         Mode::Forward { metadata: true } => codecs::msgpack::write_event(out, record, arena),

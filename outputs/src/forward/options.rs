@@ -130,7 +130,8 @@ impl Settings {
         };
         let gzip = options.compress == Some(Compress::Gzip);
         if gzip && !matches!(mode, Mode::Forward { .. }) {
-            let message = "`compress gzip` goes neither with `time_as_integer` nor with values of a record in `tag`";
+            let message =
+                "`compress gzip` goes neither with `time_as_integer` nor with values of a record in `tag`";
             wrong("compress", message.to_owned());
             return None;
         }

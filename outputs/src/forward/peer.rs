@@ -140,8 +140,15 @@ fn ping(secret: &Secret, salt: &[u8; SALT_BYTES], helo: &Helo) -> Vec<u8> {
 }
 
 fn pong(value: &Value<'_>, proof: &dyn Fn(&[u8]) -> String) -> Result<(), String> {
-    let Value::Array([Value::Text(word), Value::Bool(accepted), Value::Text(reason), Value::Text(host), Value::Text(answer)]) =
-        value
+    let Value::Array(
+        [
+            Value::Text(word),
+            Value::Bool(accepted),
+            Value::Text(reason),
+            Value::Text(host),
+            Value::Text(answer),
+        ],
+    ) = value
     else {
         return Err("its answer is not `PONG` with five fields".to_owned());
     };
