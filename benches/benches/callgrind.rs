@@ -19,6 +19,7 @@ fn ready(name: &str) -> Run {
 #[bench::cri_whole(args = ("cri_whole"), setup = ready)]
 #[bench::cri_parts(args = ("cri_parts"), setup = ready)]
 #[bench::docker(args = ("docker"), setup = ready)]
+#[bench::multiline_records(args = ("multiline_records"), setup = ready)]
 #[bench::json_plain(args = ("json_plain"), setup = ready)]
 #[bench::json_spaced(args = ("json_spaced"), setup = ready)]
 #[bench::json_escaped(args = ("json_escaped"), setup = ready)]

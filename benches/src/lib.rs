@@ -10,6 +10,7 @@ mod encode;
 mod grep;
 mod input;
 mod json;
+mod multiline;
 #[cfg(feature = "outputs")]
 mod pack;
 mod regex;
@@ -38,6 +39,7 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "cri_whole", make: cri::whole },
     Stage { name: "cri_parts", make: cri::parts },
     Stage { name: "docker", make: cri::docker },
+    Stage { name: "multiline_records", make: multiline::records },
     Stage { name: "json_plain", make: json::plain },
     Stage { name: "json_spaced", make: json::spaced },
     Stage { name: "json_escaped", make: json::escaped },

@@ -5,6 +5,8 @@
 
 pub mod accessor;
 pub mod conf;
+pub mod forward;
+pub mod framing;
 pub mod json;
 pub mod lines;
 pub mod msgpack;
@@ -16,3 +18,4 @@ pub mod simd;
 pub mod time;
 
 pub use bumpalo::Bump;
+pub use bumpalo::collections::Vec as BumpVec;

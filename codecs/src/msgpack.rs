@@ -383,6 +383,41 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Steps over the head of the value at `at`, and over its text or number: where the next value begins, and how many
+/// values belong to it (a map's pairs are two each). The inner error is how many bytes there must be to say so.
+pub fn skim(bytes: &[u8], at: usize) -> Result<Result<(usize, u64), usize>, Unreadable> {
+    let Some(&first) = bytes.get(at) else { return Ok(Err(at.saturating_add(1))) };
+    // Bytes of a length or count behind the head, and what is behind those.
+    let (width, body) = match first {
+        0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => return Ok(Ok((at + 1, 0))),
+        0x80..=0x8f => return Ok(Ok((at + 1, 2 * u64::from(first & 0x0f)))),
+        0x90..=0x9f => return Ok(Ok((at + 1, u64::from(first & 0x0f)))),
+        0xc1 => return Err(Unreadable::Invalid { at }),
+        0xa0..=0xbf => (0, usize::from(first & 0x1f)),
+        0xcc | 0xd0 => (0, 1),
+        0xcd | 0xd1 | 0xd4 => (0, 2),
+        0xca | 0xce | 0xd2 => (0, 4),
+        0xcb | 0xcf | 0xd3 => (0, 8),
+        0xd5..=0xd8 => (0, 1 + (1 << (first - 0xd4))),
+        0xc4 | 0xd9 => (1, 0),
+        0xc5 | 0xda | 0xdc | 0xde => (2, 0),
+        0xc6 | 0xdb | 0xdd | 0xdf => (4, 0),
+        // Behind the length of an extension stands its type.
+        0xc7..=0xc9 => (1 << (first - 0xc7), 1),
+    };
+    let head = at + 1 + width;
+    let Some(length) = bytes.get(at + 1..head) else { return Ok(Err(head + body)) };
+    let length = length.iter().fold(0u64, |length, byte| length << 8 | u64::from(*byte));
+    match first {
+        0xdc | 0xdd => return Ok(Ok((head, length))),
+        0xde | 0xdf => return Ok(Ok((head, 2 * length))),
+        _ => {}
+    }
+    let end = usize::try_from(length).ok().and_then(|n| head.checked_add(n)?.checked_add(body));
+    let end = end.ok_or(Unreadable::Invalid { at })?;
+    Ok(if end <= bytes.len() { Ok((end, 0)) } else { Err(end) })
+}
+
 /// An integer that may be beyond 64 signed bits: its digits say more than a float could.
 fn big<'a>(number: u64, arena: &'a Bump) -> Value<'a> {
     match i64::try_from(number) {

@@ -45,13 +45,13 @@ pub fn main(args: Vec<String>) -> i32 {
             0
         }
         // A configuration with errors ends here, and is not started over and over.
-        (Ok(_), false) if cli.supervisor && !supervisor::is_child() => supervisor::run(&own, &home),
+        (Ok(_), false) if !supervisor::is_child() && cli.supervisor => supervisor::run(&own, &home),
         (Ok((config, plan)), false) => start(&cli, &config, plan),
     }
 }
 
 /// Exit code of a start whose options a plugin refuses, as in Fluent Bit.
-const OPTIONS_REFUSED: i32 = 255;
+pub(crate) const OPTIONS_REFUSED: i32 = 255;
 
 /// Compiles the configuration and prints all that was found.
 fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Unplanned> {

@@ -1,7 +1,7 @@
 //! Start and stop of the program, as its parts see it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Shared by all parts.
@@ -10,7 +10,8 @@ pub struct Control {
     stopping: AtomicBool,
     flushed: AtomicBool,
     over: AtomicBool,
-    failed: AtomicBool,
+    /// Exit code, when it is not 0.
+    code: AtomicI32,
     reloading: AtomicBool,
     /// Inputs that have not reached a natural end.
     unfinished: AtomicUsize,
@@ -77,13 +78,18 @@ impl Control {
 
     /// Something went wrong that ends the program with an error.
     pub fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+        self.fail_with(1);
+    }
+
+    /// The program is to stop with this exit code; the first one that is not 0 counts.
+    pub fn fail_with(&self, code: i32) {
+        let _ = self.code.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         self.stop();
     }
 
-    /// True when the exit code is to tell of a failure.
-    pub fn failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+    /// The exit code: 0 unless something failed.
+    pub fn code(&self) -> i32 {
+        self.code.load(Ordering::Acquire)
     }
 
     /// An input reached its natural end; when all have, the program stops.

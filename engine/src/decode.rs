@@ -4,7 +4,7 @@ use crate::job::{Position, SourceInfo};
 use crate::pipeline::Survival;
 use crate::shards::JobRun;
 use codecs::lines::Lines;
-use codecs::multiline::{Chain, State};
+use codecs::multiline::{Chain, DockerMode, FirstLine, Joined, State};
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Field, Text, Value};
 use std::sync::Arc;
@@ -35,6 +35,11 @@ pub trait Decoder: Send + Sync {
         false
     }
 
+    /// True when records may have another tag than their source (`JobRun::emit_as`).
+    fn tags_records(&self) -> bool {
+        false
+    }
+
     /// Milliseconds after which what is held back is flushed.
     fn flush_ms(&self) -> u64 {
         2000
@@ -53,18 +58,68 @@ pub struct SourceState {
 impl SourceState {
     /// Position of the oldest line that is held back; `end` is that of the job that just ran.
     pub fn pending(&self, end: Position) -> Option<Position> {
-        let mark = self.multiline.pending()?.mark;
-        // The upper 16 bits are the low bits of the file's number, which is never far behind the job's.
-        let behind = (end.file as u16).wrapping_sub((mark >> 48) as u16);
-        Some(Position { file: end.file - u32::from(behind).min(end.file), offset: mark & MARK_OFFSET })
+        Some(position_of(self.multiline.pending()?.mark, end))
     }
+}
+
+/// The position that a mark stands for; `end` is that of the job that just ran.
+pub(crate) fn position_of(mark: u64, end: Position) -> Position {
+    // The upper 16 bits are the low bits of the file's number, which is never far behind the job's.
+    let behind = (end.file as u16).wrapping_sub((mark >> 48) as u16);
+    Position { file: end.file - u32::from(behind).min(end.file), offset: mark & MARK_OFFSET }
 }
 
 const MARK_OFFSET: u64 = (1 << 48) - 1;
 
 /// A position as the opaque number that multi-line states carry.
-fn mark(position: Position) -> u64 {
+pub(crate) fn mark(position: Position) -> u64 {
     u64::from(position.file as u16) << 48 | (position.offset & MARK_OFFSET)
+}
+
+/// What makes one record of several lines.
+pub enum Grouping {
+    /// `multiline.parser`.
+    Chain(Chain),
+    /// `Docker_Mode`, and how long a part waits in milliseconds.
+    DockerMode(DockerMode, u64),
+    /// `Multiline`, and how long a record waits in milliseconds.
+    FirstLine(FirstLine, u64),
+}
+
+impl Grouping {
+    /// A line (or, without one, the end of waiting) in; what is whole by it out, with its position's mark.
+    fn step<'j>(
+        &'j self,
+        state: &mut State,
+        line: Option<(&'j [u8], u64)>,
+        job: &mut JobRun<'j>,
+    ) -> bumpalo::collections::Vec<'j, Joined<'j>> {
+        let (now, arena) = (job.now, job.arena());
+        let mut ready = bumpalo::collections::Vec::new_in(arena);
+        let scratch = &mut *job.grouping;
+        match (self, line) {
+            (Grouping::Chain(chain), Some((line, mark))) => {
+                let mut emit = |record| ready.push(Joined::Record(record));
+                chain.line(state, line, now, mark, arena, scratch, &mut emit);
+            }
+            (Grouping::Chain(chain), None) => {
+                chain.flush(state, arena, &mut |record| ready.push(Joined::Record(record)));
+            }
+            (Grouping::DockerMode(mode, _), Some((line, mark))) => {
+                mode.line(state, line, now, mark, arena, scratch, &mut |joined| ready.push(joined));
+            }
+            (Grouping::DockerMode(mode, _), None) => {
+                mode.flush(state, arena, scratch, &mut |joined| ready.push(joined));
+            }
+            (Grouping::FirstLine(mode, _), Some((line, mark))) => {
+                mode.line(state, line, now, mark, arena, scratch, &mut |joined| ready.push(joined));
+            }
+            (Grouping::FirstLine(mode, _), None) => {
+                mode.flush(state, arena, &mut |joined| ready.push(joined));
+            }
+        }
+        ready
+    }
 }
 
 /// How lines become records.
@@ -74,8 +129,8 @@ pub struct LineOptions {
     pub key: String,
     /// `Parser`.
     pub parser: Option<Arc<Parser>>,
-    /// `multiline.parser`.
-    pub multiline: Option<Chain>,
+    /// What makes one record of several lines.
+    pub multiline: Option<Grouping>,
     /// `Path_Key`.
     pub path_key: Option<String>,
     /// `Offset_Key`.
@@ -130,6 +185,34 @@ impl LineDecoder {
         job.skip(count(&block[at..]));
     }
 
+    /// What a grouping made.
+    fn grouped<'j>(
+        &'j self,
+        grouping: &Grouping,
+        ready: bumpalo::collections::Vec<'j, Joined<'j>>,
+        offset: u64,
+        source: &'j SourceInfo,
+        job: &mut JobRun<'j>,
+    ) {
+        for joined in ready {
+            match (joined, grouping) {
+                (Joined::Line { text, mark }, _) => self.line(text, mark & MARK_OFFSET, source, job),
+                // There the path stands first, and the offset nowhere, as in Fluent Bit.
+                (Joined::Record(mut record), Grouping::FirstLine(..)) => {
+                    if let (Some(key), Some(path)) = (&self.options.path_key, &source.path) {
+                        let field = Field::new(Text::new(key.as_bytes()), Value::text(path.as_bytes()));
+                        record.fields.insert(0, field);
+                    }
+                    job.emit(record);
+                }
+                (Joined::Record(mut record), _) => {
+                    self.origin(offset, source, &mut record.fields);
+                    job.emit(record);
+                }
+            }
+        }
+    }
+
     /// One line without multi-line rules.
     #[inline]
     fn line<'j>(&'j self, line: &'j [u8], offset: u64, source: &'j SourceInfo, job: &mut JobRun<'j>) {
@@ -163,27 +246,14 @@ impl Decoder for LineDecoder {
         let state = job.take_state();
         let mut offset = position.offset;
         match (&self.options.multiline, state) {
-            (Some(chain), Some(state)) => {
+            (Some(grouping), Some(state)) => {
                 let cut_before = state.multiline.cut_count();
                 while let Some(line) = lines.next() {
                     let line = line.strip_suffix(b"\r").unwrap_or(line);
                     if !(line.is_empty() && self.options.skip_empty_lines) {
                         let mark = mark(Position { offset, ..position });
-                        let (now, arena) = (job.now, job.arena());
-                        let mut ready = bumpalo::collections::Vec::new_in(arena);
-                        chain.line(
-                            &mut state.multiline,
-                            line,
-                            now,
-                            mark,
-                            arena,
-                            job.grouping,
-                            &mut |record| ready.push(record),
-                        );
-                        for mut record in ready {
-                            self.origin(offset, source, &mut record.fields);
-                            job.emit(record);
-                        }
+                        let ready = grouping.step(&mut state.multiline, Some((line, mark)), job);
+                        self.grouped(grouping, ready, offset, source, job);
                     }
                     offset = position.offset + lines.offset() as u64;
                 }
@@ -209,15 +279,10 @@ impl Decoder for LineDecoder {
     }
 
     fn flush<'j>(&'j self, source: &'j SourceInfo, job: &mut JobRun<'j>) {
-        let (Some(chain), Some(state)) = (&self.options.multiline, job.take_state()) else { return };
-        let arena = job.arena();
+        let (Some(grouping), Some(state)) = (&self.options.multiline, job.take_state()) else { return };
         let offset = state.multiline.pending().map_or(0, |p| p.mark & MARK_OFFSET);
-        let mut ready = bumpalo::collections::Vec::new_in(arena);
-        chain.flush(&mut state.multiline, arena, &mut |record| ready.push(record));
-        for mut record in ready {
-            self.origin(offset, source, &mut record.fields);
-            job.emit(record);
-        }
+        let ready = grouping.step(&mut state.multiline, None, job);
+        self.grouped(grouping, ready, offset, source, job);
         job.restore(state);
     }
 
@@ -226,6 +291,10 @@ impl Decoder for LineDecoder {
     }
 
     fn flush_ms(&self) -> u64 {
-        self.options.multiline.as_ref().map_or(2000, Chain::flush_timeout_ms)
+        match &self.options.multiline {
+            None => 2000,
+            Some(Grouping::Chain(chain)) => chain.flush_timeout_ms(),
+            Some(Grouping::DockerMode(_, ms) | Grouping::FirstLine(_, ms)) => *ms,
+        }
     }
 }

@@ -33,17 +33,44 @@ impl Block {
     }
 }
 
+/// What a decoder found a block to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Records were made of it.
+    Fine,
+    /// None could be made of it.
+    Invalid,
+    /// Decompressed, it is larger than allowed.
+    TooLarge,
+}
+
 /// Told, in order, how far a source's records are accepted (or dropped and counted) by every output they went to.
 pub trait Cursor: Send + Sync {
     /// Everything before `position` is done with. Called from any thread, positions never go back.
     fn committed(&self, position: Position);
+
+    /// True while a sender waits to be told: outputs then deliver this source's records without waiting for `Flush`.
+    fn urgent(&self) -> bool {
+        false
+    }
+
+    /// True when what is not committed will be read again: nobody else need keep it.
+    fn rereadable(&self) -> bool {
+        false
+    }
+
+    /// The block at `position` was looked at, and is (or is not) what its sender says. Told by decoders whose senders
+    /// are answered, before `committed`, on a worker.
+    fn examined(&self, position: Position, verdict: Verdict) {
+        let _ = (position, verdict);
+    }
 }
 
 /// What describes a source to the shards; made once by the input when it finds the file or accepts the connection.
 pub struct SourceInfo {
     /// Tag of its records (`*` and `<name>` already replaced).
     pub tag: Arc<str>,
-    /// The path as found, for `Path_Key` and messages.
+    /// The path as found, for `Path_Key` and messages; of a connection, its peer's address.
     pub path: Option<Arc<str>>,
     /// Told what is committed.
     pub cursor: Option<Arc<dyn Cursor>>,

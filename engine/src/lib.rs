@@ -25,8 +25,10 @@ pub mod random;
 pub mod reload;
 pub mod retry;
 pub mod run;
+pub mod serial;
 pub mod shards;
 pub mod storage;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
+pub mod walk;

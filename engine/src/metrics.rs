@@ -71,6 +71,8 @@ pub struct FilterMetrics {
     pub dropped: AtomicU64,
     /// Records that it made.
     pub added: AtomicU64,
+    /// Records that went on as they came, because what was to be done with them failed (an error in a script).
+    pub failed: AtomicU64,
 }
 
 /// Counters of one output, named as in Fluent Bit.

@@ -4,10 +4,11 @@
 //! Invariant: routes are found once per tag, not per record.
 
 use crate::config::routing::Matcher;
-use crate::filters::Filter;
+use crate::filters::{Filter, Stage};
 use crate::log;
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::queue::Lanes;
+use crate::serial::Serial;
 use outputs::Output;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,11 +24,23 @@ pub struct FilterInstance {
     pub filter: Arc<dyn Filter>,
     /// Its counters.
     pub metrics: Arc<FilterMetrics>,
+    /// What it must be sure of; asked once, as it is looked at per record.
+    pub stage: Stage,
+    /// It is not met by every record at any time: it is of a stage, or passed by those that it gave their tag.
+    pub special: bool,
     /// Set when a loop of tags was told.
     pub loop_told: AtomicBool,
 }
 
 impl FilterInstance {
+    /// An instance with fresh counters.
+    pub fn new(name: String, matcher: Matcher, filter: Arc<dyn Filter>) -> FilterInstance {
+        let stage = filter.stage();
+        let special = stage != Stage::Free || filter.retags();
+        let (metrics, loop_told) = (Arc::default(), AtomicBool::default());
+        FilterInstance { name, matcher, filter, metrics, stage, special, loop_told }
+    }
+
     /// Tells once that a record was re-tagged over and over.
     pub fn loops(&self) {
         if !self.loop_told.swap(true, Relaxed) {
@@ -48,6 +61,8 @@ pub struct OutputInstance {
     pub matcher: Matcher,
     /// What it does.
     pub output: Arc<dyn Output>,
+    /// Its own processors, as indexes into [`Pipeline::filters`]: only what goes to it meets them.
+    pub processors: Vec<usize>,
     /// Where its segments go; they hold its counters.
     pub lanes: Lanes,
 }
@@ -56,8 +71,10 @@ pub struct OutputInstance {
 pub struct Route {
     /// The tag.
     pub tag: Arc<str>,
-    /// Filters, in order.
+    /// The input's own processors, then filters, in order.
     pub filters: Vec<usize>,
+    /// How many of them are the input's processors.
+    pub processors: usize,
     /// Outputs, in order.
     pub outputs: Vec<usize>,
     /// Lane of its segments, to be taken modulo an output's number of lanes: records of one tag stay in order.
@@ -101,20 +118,33 @@ pub fn lane_of(tag: &str) -> usize {
 
 /// All instances, and the routes found so far.
 pub struct Pipeline {
-    /// Filters in the order of the configuration.
+    /// Filters in the order of the configuration, then the processors of inputs and outputs.
     pub filters: Vec<FilterInstance>,
+    /// How many of them are filters.
+    common: usize,
     /// Outputs in the order of the configuration.
     pub outputs: Vec<OutputInstance>,
+    /// Where filters with one state for all are met.
+    pub serial: Serial,
     routes: Mutex<HashMap<Arc<str>, Arc<Route>>>,
+}
+
+/// What the filters that a source's records may meet ask of its jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Milliseconds after which the first of those that hold something back lets go, where there is one.
+    pub holds_ms: Option<u64>,
+    /// One of them is of the serial stage.
+    pub serial: bool,
 }
 
 /// Routes kept by tag; beyond that the cache starts afresh (a source keeps its own).
 const ROUTES_MAX: usize = 16_384;
 
 impl Pipeline {
-    /// A pipeline of these instances.
-    pub fn new(filters: Vec<FilterInstance>, outputs: Vec<OutputInstance>) -> Pipeline {
-        Pipeline { filters, outputs, routes: Mutex::default() }
+    /// A pipeline of these instances; of `filters`, those behind `common` belong to single inputs and outputs.
+    pub fn new(filters: Vec<FilterInstance>, common: usize, outputs: Vec<OutputInstance>) -> Pipeline {
+        Pipeline { filters, common, outputs, serial: Serial::default(), routes: Mutex::default() }
     }
 
     /// The route of a tag.
@@ -126,19 +156,50 @@ impl Pipeline {
         if routes.len() >= ROUTES_MAX {
             routes.clear();
         }
+        let route = Arc::new(self.find_route(tag, &[]));
+        routes.insert(route.tag.clone(), route.clone());
+        route
+    }
+
+    /// The route of a source of an input with these processors, which come before the filters.
+    pub fn source_route(&self, tag: &str, processors: &[usize]) -> Arc<Route> {
+        match processors {
+            [] => self.route(tag),
+            _ => Arc::new(self.find_route(tag, processors)),
+        }
+    }
+
+    fn find_route(&self, tag: &str, processors: &[usize]) -> Route {
         let tag: Arc<str> = tag.into();
         let fits = |m: &Matcher| m.fits(&tag);
+        let own = processors.iter().copied();
         let filters: Vec<usize> =
-            (0..self.filters.len()).filter(|&n| fits(&self.filters[n].matcher)).collect();
-        let route = Arc::new(Route {
-            tag: tag.clone(),
+            own.chain((0..self.common).filter(|&n| fits(&self.filters[n].matcher))).collect();
+        Route {
             outputs: (0..self.outputs.len()).filter(|&n| fits(&self.outputs[n].matcher)).collect(),
             lane: lane_of(&tag),
             survival: filters.first().and_then(|&n| Survival::new(&*self.filters[n].filter)),
+            processors: processors.len(),
             filters,
-        });
-        routes.insert(tag, route.clone());
-        route
+            tag,
+        }
+    }
+
+    /// What the filters ask that records of this route may meet. Where one re-tags, or the decoder does, that may be any.
+    pub fn reach(&self, route: &Route, tagged: bool) -> Reach {
+        let retags = tagged || route.filters.iter().any(|&n| self.filters[n].filter.retags());
+        let met: Vec<usize> = match retags {
+            true => (0..self.filters.len()).collect(),
+            false => {
+                let outputs = route.outputs.iter().flat_map(|&n| &self.outputs[n].processors);
+                route.filters.iter().chain(outputs).copied().collect()
+            }
+        };
+        let met = || met.iter().map(|&n| &self.filters[n]);
+        Reach {
+            holds_ms: met().filter_map(|f| f.filter.hold_ms()).min(),
+            serial: met().any(|f| f.stage == Stage::Serial),
+        }
     }
 }
 

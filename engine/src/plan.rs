@@ -8,14 +8,14 @@ use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
 use crate::config::values::{RetryLimit as RetryOption, StorageSync, StorageType};
-use crate::filters::{self, Filter};
+use crate::filters::{self, Filter, Reported};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
 use crate::storage;
 use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, nearest};
+use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, Variables, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
@@ -79,6 +79,8 @@ pub struct PlannedInput {
     pub pause_on_overlimit: bool,
     /// What runs.
     pub configured: Configured,
+    /// Its own `processors`, which its records meet before the filters.
+    pub processors: Vec<PlannedFilter>,
 }
 
 /// A filter that is to run.
@@ -109,6 +111,8 @@ pub struct PlannedOutput {
     pub fingerprint: u64,
     /// `storage.total_limit_size`.
     pub disk_limit: Option<u64>,
+    /// Its own `processors`, which only what goes to it meets, behind the filters.
+    pub processors: Vec<PlannedFilter>,
 }
 
 /// Data in flight without a configured or cgroup limit: enough to keep every stage busy, small enough for the cache.
@@ -129,12 +133,15 @@ pub enum Unplanned {
 pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics) -> Result<Plan, Unplanned> {
     let readable = !diagnostics.has_errors();
     let service = &config.service;
+    let folder = config.file.as_deref().and_then(|file| std::path::Path::new(file).parent());
     let mut compiler = Compiler {
         escape_unicode: service.escape_unicode.0,
         flush: service.flush.0,
         multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
         storage: service.storage_type.filter(|_| service.storage_inherit.0).unwrap_or(StorageType::Memory),
         storage_path: service.storage_path.is_some(),
+        variables: config.variables.clone(),
+        folder: folder.map(std::path::Path::to_owned),
         ..Compiler::default()
     };
     compiler.parsers(&config.parsers, machine, diagnostics);
@@ -240,6 +247,9 @@ struct Compiler {
     multiline_limit: usize,
     /// A parser could not be made, or a plugin does not exist.
     unknown: bool,
+    variables: Variables,
+    /// Of the main file.
+    folder: Option<std::path::PathBuf>,
     /// `Match` of an output that has none.
     match_default: Option<Text>,
 }
@@ -273,7 +283,9 @@ impl Compiler {
     /// The built-in multi-line parsers that the configuration names (each takes time to compile, and memory), and the
     /// user's own, which win over built-in ones of the same name.
     fn multiline(&mut self, config: &Config, diagnostics: &mut Diagnostics) {
-        let entries = config.inputs.iter().chain(&config.filters).flat_map(|s| s.all("multiline.parser"));
+        let sections = config.inputs.iter().chain(&config.filters);
+        let children = config.inputs.iter().flat_map(|s| &s.children);
+        let entries = sections.chain(children).flat_map(|s| s.all("multiline.parser"));
         for name in entries.flat_map(|e| e.value.split(',')).map(|n| n.trim().to_ascii_lowercase()) {
             if let (false, Some(builtin)) = (self.multiline.contains_key(&name), Multiline::builtin(&name)) {
                 self.multiline.insert(name, Arc::new(builtin));
@@ -322,8 +334,9 @@ impl Compiler {
             return None;
         }
         let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
+        let processors = self.processors(section, diagnostics)?;
         let plugin = plugin.name();
-        Some(PlannedInput { name, plugin, memory_limit, storage, pause_on_overlimit, configured })
+        Some(PlannedInput { name, plugin, memory_limit, storage, pause_on_overlimit, configured, processors })
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
@@ -337,9 +350,58 @@ impl Compiler {
         let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
         let matcher =
             matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
-        let context = filters::Context { name: &name, parsers: &self.parsers };
-        let filter = plugin.configure(section, &context, diagnostics)?;
+        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics)?;
         Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter })
+    }
+
+    fn filter_context<'c>(&'c self, name: &'c str) -> filters::Context<'c> {
+        filters::Context {
+            name,
+            parsers: &self.parsers,
+            multiline: &self.multiline,
+            variables: &self.variables,
+            folder: self.folder.as_deref(),
+        }
+    }
+
+    /// The `processors` of an input or output, in order.
+    fn processors(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<Vec<PlannedFilter>> {
+        let (mut planned, mut complete) = (Vec::new(), true);
+        for child in section.children.iter().filter(|c| c.name.starts_with("processor.")) {
+            match self.processor(child, section.name == "output", diagnostics) {
+                Ok(processor) => planned.extend(processor),
+                Err(Reported) => complete = false,
+            }
+        }
+        complete.then_some(planned)
+    }
+
+    /// One of them; none where it would never see anything.
+    fn processor(
+        &mut self,
+        section: &Section,
+        of_output: bool,
+        diagnostics: &mut Diagnostics,
+    ) -> Result<Option<PlannedFilter>, Reported> {
+        let Some(plugin) = filters::processors::named(section, diagnostics)? else { return Ok(None) };
+        let owner = format!("processor {}", plugin.name());
+        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
+        let common = CommonFilter::read(section, &owner, diagnostics).ok_or(Reported)?;
+        let (name, _) = self.name("processor", plugin.name(), common.alias.as_ref());
+        let condition = filters::Condition::of(section, &owner, diagnostics)?;
+        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(Reported)?;
+        if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
+            diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
+                "use it as a filter, or as a processor of an input: there its records can be routed again",
+            );
+            return Err(Reported);
+        }
+        let filter = match condition {
+            Some(condition) => condition.before(filter),
+            None => filter,
+        };
+        let matcher = Matcher::new(Some("*"), None).map_err(|_| Reported)?;
+        Ok(Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter }))
     }
 
     fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
@@ -368,8 +430,18 @@ impl Compiler {
         };
         let fingerprint = fingerprint(plugin.name(), self.escape_unicode, section);
         let disk_limit = common.total_limit_size.0;
+        let processors = self.processors(section, diagnostics)?;
         let plugin = plugin.name();
-        Some(PlannedOutput { name, plugin, matcher, output, retry_limit, fingerprint, disk_limit })
+        Some(PlannedOutput {
+            name,
+            plugin,
+            matcher,
+            output,
+            retry_limit,
+            fingerprint,
+            disk_limit,
+            processors,
+        })
     }
 }
 

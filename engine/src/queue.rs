@@ -64,6 +64,11 @@ impl Queued {
         }
     }
 
+    /// A sender waits for it.
+    fn urgent(&self) -> bool {
+        matches!(self, Queued::Up(held) if held.ack.urgent())
+    }
+
     /// Encoded bytes in memory.
     fn up_bytes(&self) -> usize {
         match self {
@@ -120,6 +125,8 @@ struct LaneQueue {
     closed: bool,
     /// Nothing more is delivered from here: what is under way comes back.
     abandoned: bool,
+    /// A sender waits for something in it.
+    urgent: bool,
 }
 
 impl LaneQueue {
@@ -174,6 +181,7 @@ impl Lanes {
         self.metrics.queued_records.fetch_add(records, Relaxed);
         let mut queue = lane.queue.lock().expect("lane lock");
         queue.bytes += bytes;
+        queue.urgent |= queued.urgent();
         queue.push(queued);
         drop(queue);
         lane.arrived.notify_one();
@@ -406,8 +414,10 @@ impl Delivery {
     /// What there is to do now in a lane; `due` is when `Flush` is over for what waits there.
     fn look(&self, lane: &Lane, target: usize, due: &mut Option<Instant>) -> Look {
         let mut queue = lane.queue.lock().expect("lane lock");
-        let hurry =
-            queue.closed || self.pressure.raised.load(Relaxed) || due.is_some_and(|d| d <= Instant::now());
+        let hurry = queue.closed
+            || queue.urgent
+            || self.pressure.raised.load(Relaxed)
+            || due.is_some_and(|d| d <= Instant::now());
         if queue.closed && !self.flushes_backlog() {
             let left = queue.take_out(|q| matches!(q, Queued::Down(spilled) if spilled.backlog));
             self.lanes.forget(&left);
@@ -722,6 +732,7 @@ fn take(queue: &mut LaneQueue, target: usize) -> Taken {
         }
     }
     queue.bytes -= way.bytes;
+    queue.urgent &= !queue.queued.is_empty();
     Taken::Up(way)
 }
 

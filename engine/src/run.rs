@@ -12,10 +12,10 @@ use crate::health::Health;
 use crate::inputs::shared::Buffer;
 use crate::inputs::shared::Common;
 use crate::inputs::{Input, InputShared};
-use crate::metrics::{FilterMetrics, InputMetrics};
+use crate::metrics::InputMetrics;
 use crate::monitor::{Monitor, Watched, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
-use crate::plan::{Plan, PlannedOutput};
+use crate::plan::{Plan, PlannedFilter, PlannedOutput};
 use crate::queue::{Delivery, Lanes, Pressure};
 use crate::reload::{self, Handover, Reloads};
 use crate::storage::{Store, StoredOutput};
@@ -45,9 +45,9 @@ pub fn run(plan: Plan, replan: Replan) -> i32 {
     };
     let code = match runtime.block_on(supervise(plan, replan)) {
         Ok(code) => code,
-        Err(message) => {
-            log!(Error, "engine", "{message}");
-            1
+        Err(failure) => {
+            log!(Error, "engine", "{}", failure.message);
+            failure.code
         }
     };
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -60,26 +60,26 @@ const JOIN_MAX: Duration = Duration::from_secs(5);
 const PUT_BACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs one plan after the other.
-async fn supervise(plan: Plan, replan: Replan) -> Result<i32, String> {
+async fn supervise(plan: Plan, replan: Replan) -> Result<i32, NotStarted> {
     let mut signals = Signals::new().map_err(|e| format!("cannot listen for signals: {e}"))?;
     let mut base = Base::new(&plan)?;
+    let control = prepare(&plan)?;
     let server = base.listen(&plan)?;
-    let mut running = Running::start(plan, &mut base, server)?;
+    let mut running = Running::start(plan, control, &mut base, server)?;
     loop {
         match running.until(&mut signals, &base.reloads).await {
             Next::Reload => running = running.replaced(&mut base, &replan).await?,
             Next::Stop => break,
         }
     }
-    let failed = running.control.failed();
-    let grace = running.grace;
+    let (control, grace) = (running.control.clone(), running.grace);
     tokio::select! {
         () = running.stop(grace, None) => {}
         name = signals.last() => {
             log!(Warn, "engine", "second {name}: ending at once; what is not delivered stays uncommitted");
         }
     }
-    Ok(i32::from(failed))
+    Ok(control.code())
 }
 
 /// What a running plan comes to.
@@ -164,6 +164,18 @@ impl Server {
     }
 }
 
+/// Why the program did not start, and its exit code.
+struct NotStarted {
+    message: String,
+    code: i32,
+}
+
+impl From<String> for NotStarted {
+    fn from(message: String) -> NotStarted {
+        NotStarted { message, code: 1 }
+    }
+}
+
 /// A started plan.
 struct Running {
     store: Option<(Arc<Store>, std::thread::JoinHandle<()>)>,
@@ -181,6 +193,7 @@ struct Running {
 impl Running {
     fn start(
         plan: Plan,
+        control: Arc<Control>,
         base: &mut Base,
         listener: Option<std::net::TcpListener>,
     ) -> Result<Running, String> {
@@ -189,14 +202,13 @@ impl Running {
         let budget = Budget::new(settings.memory_limit);
         let health = Arc::new(Health::default());
         let pressure = Arc::new(Pressure::default());
-        let control = Arc::new(Control::default());
         let share = settings.memory_limit / plan.outputs.len().max(1);
         let (filters, outputs) = instances(&plan, share);
         let store = open_store(&plan, &outputs, &budget, &control)?;
         let deliveries = deliveries(&plan, &outputs, &pressure, &health, store.as_ref());
         base.handover.give(plan.outputs.iter().zip(outputs.iter().map(|o| &o.lanes)));
         base.reloads.enable(settings.hot_reload);
-        let pipeline = Arc::new(Pipeline::new(filters, outputs));
+        let pipeline = Arc::new(Pipeline::new(filters, plan.filters.len(), outputs));
         let common = Common {
             pipeline: pipeline.clone(),
             workers: base.workers.clone(),
@@ -215,7 +227,8 @@ impl Running {
         let writer = writer.map_err(|e| format!("cannot start a thread: {e}"))?;
         let lanes = start_lanes(&deliveries, &runtime);
         let ring = settings.memory_limit / plan.outputs.len().max(1) / 2;
-        let (inputs, threads) = start_inputs(plan.inputs, &monitor, &common, store.as_ref(), ring)?;
+        let (inputs, threads) =
+            start_inputs(plan.inputs, plan.filters.len(), &monitor, &common, store.as_ref(), ring)?;
         Ok(Running {
             store: store.zip(writer),
             control,
@@ -267,7 +280,12 @@ impl Running {
         let replan = replan.clone();
         let planned = tokio::task::spawn_blocking(move || replan()).await;
         let planned = planned.unwrap_or_else(|e| Err(format!("the configuration cannot be read: {e}")));
-        let (plan, listener) = match planned.and_then(|plan| base.listen(&plan).map(|l| (plan, l))) {
+        let made = planned.and_then(|plan| {
+            let control = prepare(&plan).map_err(|refused| refused.message)?;
+            let listener = base.listen(&plan)?;
+            Ok((plan, control, listener))
+        });
+        let (plan, control, listener) = match made {
             Ok(made) => made,
             Err(message) => {
                 log!(Error, "reload", "{message}\nthe configuration is not taken; the one that runs goes on");
@@ -280,7 +298,7 @@ impl Running {
         self.stop(grace, Some(&base.handover)).await;
         base.handover = base.handover.next();
         log!(Info, "reload", "start everything");
-        let running = Running::start(plan, base, listener)?;
+        let running = Running::start(plan, control, base, listener)?;
         base.reloads.end(true);
         log!(Info, "reload", "successful reload done");
         Ok(running)
@@ -427,20 +445,37 @@ fn undelivered(monitor: &Monitor) -> u64 {
 
 /// Instances of the plan with their counters.
 fn instances(plan: &Plan, share: usize) -> (Vec<FilterInstance>, Vec<OutputInstance>) {
-    let filters = plan.filters.iter().map(|f| FilterInstance {
-        name: f.name.clone(),
-        matcher: f.matcher.clone(),
-        filter: f.filter.clone(),
-        metrics: Arc::new(FilterMetrics::default()),
-        loop_told: Default::default(),
-    });
+    // Filters first, then the processors of inputs, then those of outputs; `start_inputs` counts on it.
+    let filters: Vec<FilterInstance> = all_filters(plan)
+        .map(|f| FilterInstance::new(f.name.clone(), f.matcher.clone(), f.filter.clone()))
+        .collect();
+    let mut processors = filters.len() - plan.outputs.iter().map(|o| o.processors.len()).sum::<usize>();
     let outputs = plan.outputs.iter().map(|o| OutputInstance {
         name: o.name.clone(),
         matcher: o.matcher.clone(),
         output: o.output.clone(),
+        processors: numbers(&mut processors, o.processors.len()),
         lanes: Lanes::new(o.output.lanes(), Budget::new(share), Arc::default()),
     });
-    (filters.collect(), outputs.collect())
+    let outputs = outputs.collect();
+    (filters, outputs)
+}
+
+/// Filters, then the processors of inputs, then those of outputs.
+fn all_filters(plan: &Plan) -> impl Iterator<Item = &PlannedFilter> {
+    let inputs = plan.inputs.iter().flat_map(|i| &i.processors);
+    plan.filters.iter().chain(inputs).chain(plan.outputs.iter().flat_map(|o| &o.processors))
+}
+
+/// Starts what a plan's filters need (scripts), which may still refuse; what they later stop is that plan's control.
+fn prepare(plan: &Plan) -> Result<Arc<Control>, NotStarted> {
+    let control = Arc::new(Control::default());
+    for planned in all_filters(plan) {
+        // A script that does not load is an option that is refused, as in Fluent Bit.
+        let refused = |message| NotStarted { message, code: crate::app::OPTIONS_REFUSED };
+        planned.filter.start(&control).map_err(refused)?;
+    }
+    Ok(control)
 }
 
 /// A delivery for each output.
@@ -468,6 +503,12 @@ fn deliveries(
     plan.outputs.iter().zip(outputs).enumerate().map(delivery).collect()
 }
 
+/// The next so many numbers.
+fn numbers(next: &mut usize, count: usize) -> Vec<usize> {
+    *next += count;
+    (*next - count..*next).collect()
+}
+
 fn start_lanes(
     deliveries: &[Arc<Delivery>],
     runtime: &tokio::runtime::Handle,
@@ -485,13 +526,14 @@ type Inputs = (Vec<Arc<InputShared>>, Vec<std::thread::JoinHandle<()>>);
 
 fn start_inputs(
     planned: Vec<crate::plan::PlannedInput>,
+    filters: usize,
     monitor: &Monitor,
     common: &Common,
     store: Option<&Arc<Store>>,
     ring_bytes: usize,
 ) -> Result<Inputs, String> {
     let (mut shared, mut threads) = (Vec::new(), Vec::new());
-    let mut waiting = Vec::new();
+    let (mut waiting, mut processors) = (Vec::new(), filters);
     for (planned, watched) in planned.into_iter().zip(&monitor.inputs) {
         let component = format!("input:{}:{}", planned.plugin, planned.name);
         // Only what waits in memory alone stops at `Mem_Buf_Limit`, as in Fluent Bit.
@@ -508,6 +550,7 @@ fn start_inputs(
         let input = InputShared::new(
             component,
             planned.configured.decoder.clone(),
+            numbers(&mut processors, planned.processors.len()),
             stops_at,
             buffer,
             watched.metrics.clone(),

@@ -1,28 +1,31 @@
 //! Shards: runs jobs on the workers and keeps order per source.
 //!
-//! Owns: sources, the order of their jobs, what is committed of them, and a record's walk inside a job.
+//! Owns: sources, the order of their jobs, what is committed of them.
 //! Never: reads files, blocks a worker on I/O.
 //! Invariants: jobs of one source leave in the order of `submit`; a position is committed only when everything before
-//! it is accepted, or dropped and counted, by every output that it was routed to; a decoder with state has one job of a
-//! source under way at a time.
+//! it is accepted, or dropped and counted, by every output that it was routed to; a source that a decoder or a filter
+//! holds something back of has one job under way at a time; filters with one state for all are met in the order of
+//! `submit`, whatever the source.
 
-use crate::budget::Pool;
-use crate::decode::SourceState;
-use crate::filters::{FilterContext, Outcome};
+use crate::decode::{SourceState, mark, position_of};
+use crate::filters::Holding;
 use crate::inputs::InputShared;
 use crate::inputs::shared::Buffer;
 use crate::job::{Block, Position, SourceInfo};
-use crate::pipeline::{JobCounters, Pipeline, Route, Survival};
+use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
 use crate::random::Random;
+use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
+use crate::walk::{Later, Sink};
 use bumpalo::Bump;
-use codecs::record::{Record, Timestamp};
-use outputs::segment::Segment;
+use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+pub use crate::walk::JobRun;
 
 /// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
 const SLICE_BYTES: usize = 16 * 1024;
@@ -36,6 +39,10 @@ pub struct Source {
     order: Mutex<Order>,
     commits: Mutex<Commits>,
     state: Mutex<SourceState>,
+    /// What the filters on its way ask of it.
+    reach: Reach,
+    /// What they hold back.
+    holding: Mutex<Holding>,
     waiting: Mutex<Waiting>,
     /// Set while a flush is scheduled.
     flush_scheduled: AtomicBool,
@@ -73,6 +80,13 @@ struct Job {
     block: Option<Block>,
     end: Position,
     charge: Option<Charge>,
+}
+
+/// A job that went as far as it could without the serial stage.
+struct Early {
+    job: Job,
+    sinks: Vec<Sink>,
+    later: Later,
 }
 
 /// Counts down the segments of a job; the last one acknowledges it.
@@ -140,7 +154,7 @@ impl Ack {
 
     /// True when what it stands for is nowhere but in memory: its source cannot be read again.
     pub fn is_only_copy(&self) -> bool {
-        matches!(&self.0, Some(Share::Ticket(ticket)) if ticket.source.info.cursor.is_none())
+        matches!(&self.0, Some(Share::Ticket(ticket)) if !ticket.source.rereadable())
     }
 
     /// What nobody waits for.
@@ -151,6 +165,12 @@ impl Ack {
     /// True when it comes from this input's memory.
     pub fn is_from(&self, input: &InputShared) -> bool {
         matches!(&self.0, Some(Share::Ticket(ticket)) if std::ptr::eq(&*ticket.source.input, input))
+    }
+
+    /// True while a sender waits for this segment.
+    pub fn urgent(&self) -> bool {
+        let Some(Share::Ticket(ticket)) = &self.0 else { return false };
+        ticket.source.info.cursor.as_ref().is_some_and(|cursor| cursor.urgent())
     }
 
     /// The segment is delivered, or dropped and counted.
@@ -175,7 +195,8 @@ impl Drop for Ack {
 impl Source {
     /// A source of an input.
     pub fn new(info: SourceInfo, input: Arc<InputShared>, pipeline: &Pipeline) -> Arc<Source> {
-        let route = pipeline.route(&info.tag);
+        let route = pipeline.source_route(&info.tag, &input.processors);
+        let reach = pipeline.reach(&route, input.decoder.tags_records());
         Arc::new(Source {
             info,
             input,
@@ -183,10 +204,17 @@ impl Source {
             order: Mutex::default(),
             commits: Mutex::default(),
             state: Mutex::default(),
+            reach,
+            holding: Mutex::default(),
             waiting: Mutex::default(),
             flush_scheduled: AtomicBool::new(false),
             last_end: Mutex::default(),
         })
+    }
+
+    /// True when what is not committed of it is read again by the next configuration.
+    fn rereadable(&self) -> bool {
+        self.info.cursor.as_ref().is_some_and(|cursor| cursor.rereadable())
     }
 
     /// True while an output that this source is routed to has no room.
@@ -196,27 +224,77 @@ impl Source {
             && self.route.outputs.iter().any(|&n| !pipeline.outputs[n].lanes.has_room())
     }
 
+    /// True when something of a block may wait for a later one: its jobs run one after the other, and it is flushed.
+    pub fn stateful(&self) -> bool {
+        self.input.decoder.stateful() || self.reach.holds_ms.is_some()
+    }
+
+    /// Milliseconds after which what is held back is flushed.
+    pub fn flush_ms(&self) -> u64 {
+        let decoder = Some(self.input.decoder.flush_ms()).filter(|_| self.input.decoder.stateful());
+        decoder.into_iter().chain(self.reach.holds_ms).min().unwrap_or(u64::MAX)
+    }
+
     /// Hands a block (or, without one, the order to flush) to the workers.
     pub fn submit(self: &Arc<Self>, block: Option<Block>, end: Position, charge: Option<Charge>) {
-        let sequence = {
+        let (sequence, turn) = {
             let mut commits = self.commits.lock().expect("commit lock");
             commits.jobs.push_back(None);
             commits.submitted += 1;
-            commits.submitted - 1
+            // Tickets of one source rise as its jobs do.
+            let turn = self.reach.serial.then(|| self.input.pipeline.serial.ticket());
+            (commits.submitted - 1, turn)
         };
         *self.last_end.lock().expect("end lock") = end;
         self.input.job_started();
         let job = Job { sequence, block, end, charge };
-        if !self.input.decoder.stateful() {
-            let source = self.clone();
+        let source = self.clone();
+        if let Some(turn) = turn {
+            self.input.workers.spawn_fifo(move || source.run_in_turn(job, turn));
+            return;
+        }
+        if !self.stateful() {
             self.input.workers.spawn_fifo(move || source.run(job));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.jobs.push_back(job);
         if !std::mem::replace(&mut waiting.running, true) {
-            let source = self.clone();
             self.input.workers.spawn_fifo(move || source.run_waiting());
+        }
+    }
+
+    /// Runs a job that may meet the serial stage. When its turn is not yet, it goes as far as it can, and the rest of
+    /// its way waits; a source that holds something back waits as a whole.
+    fn run_in_turn(self: Arc<Self>, job: Job, turn: u64) {
+        let serial = &self.input.pipeline.serial;
+        if serial.enter(turn) {
+            self.run(job);
+            return self.leave(turn);
+        }
+        let source = self.clone();
+        let work: Turn = match self.stateful() {
+            true => Box::new(move || {
+                source.run(job);
+                source.leave(turn);
+            }),
+            false => {
+                let early = self.run_early(job);
+                Box::new(move || {
+                    source.run_late(early);
+                    source.leave(turn);
+                })
+            }
+        };
+        if let Some(work) = serial.arrive(turn, work) {
+            work();
+        }
+    }
+
+    /// Hands the serial stage over.
+    fn leave(&self, turn: u64) {
+        if let Some(next) = self.input.pipeline.serial.leave(turn) {
+            self.input.workers.spawn_fifo(next);
         }
     }
 
@@ -245,7 +323,7 @@ impl Source {
 
     /// Emits what is held back, behind all jobs that were submitted before.
     pub(crate) fn flush_pending(self: &Arc<Self>) {
-        if self.input.decoder.stateful() {
+        if self.stateful() {
             let end = *self.last_end.lock().expect("end lock");
             self.submit(None, end, None);
         }
@@ -253,7 +331,9 @@ impl Source {
 
     fn pending(&self) -> Option<Position> {
         let end = *self.last_end.lock().expect("end lock");
-        self.state.lock().expect("source state lock").pending(end)
+        let decoder = self.state.lock().expect("source state lock").pending(end);
+        let filters = self.holding.lock().expect("holding lock").oldest().map(|m| position_of(m, end));
+        decoder.into_iter().chain(filters).min()
     }
 
     /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
@@ -275,19 +355,81 @@ impl Source {
         }
     }
 
-    fn run(self: &Arc<Self>, job: Job) {
-        let expected = job.block.as_ref().map_or(0, |b| b.bytes().len() + b.bytes().len() / 2);
-        let mut sinks = vec![Sink::new(self.route.clone(), &self.input.segments, expected)];
-        let (pending, counters) = WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks));
+    fn run(self: &Arc<Self>, mut job: Job) {
+        let mut sinks = self.sinks(&job);
+        let (pending, counters) =
+            WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks, None));
         counters.add_to(&self.input.metrics);
+        self.give_block(&mut job);
         let end = pending.map_or(job.end, |position| position.min(job.end));
-        if let Some(block) = job.block {
-            self.input.blocks.give(block.buffer);
-        }
         self.finish(job.sequence, end, sinks);
         drop(job.charge);
         if pending.is_some() {
             self.input.flush_later(self);
+        }
+    }
+
+    /// Decodes, and leaves what meets the serial stage for its turn.
+    fn run_early(&self, mut job: Job) -> Early {
+        let (mut sinks, mut later) = (self.sinks(&job), Later::default());
+        let (_, counters) =
+            WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks, Some(&mut later)));
+        counters.add_to(&self.input.metrics);
+        self.give_block(&mut job);
+        Early { job, sinks, later }
+    }
+
+    /// It is the job's turn in the serial stage.
+    fn run_late(self: &Arc<Self>, early: Early) {
+        let Early { job, mut sinks, later } = early;
+        let (mut counters, now) = (JobCounters::default(), now());
+        let mut at = 0;
+        for cut in later.cuts {
+            WORKER.with_borrow_mut(|worker| {
+                worker.arena.reset();
+                self.job_run(worker, &mut sinks, &mut counters, now).resume(&later.bytes[at..cut]);
+            });
+            at = cut;
+        }
+        self.finish(job.sequence, job.end, sinks);
+        drop(job.charge);
+    }
+
+    fn sinks(&self, job: &Job) -> Vec<Sink> {
+        let expected = job.block.as_ref().map_or(0, |b| b.bytes().len() + b.bytes().len() / 2);
+        vec![Sink::new(self.route.clone(), &self.input.segments, expected)]
+    }
+
+    /// The block was read; its charge stays with what was made of it until the job is queued.
+    fn give_block(&self, job: &mut Job) {
+        if let Some(block) = job.block.take() {
+            self.input.blocks.give(block.buffer);
+        }
+    }
+
+    /// A job's way through the pipeline, without anything that is held back.
+    fn job_run<'j>(
+        &'j self,
+        worker: &'j mut Worker,
+        sinks: &'j mut Vec<Sink>,
+        counters: &'j mut JobCounters,
+        now: Timestamp,
+    ) -> JobRun<'j> {
+        JobRun {
+            arena: &worker.arena,
+            parsing: &mut worker.parsing,
+            grouping: &mut worker.grouping,
+            text: &mut worker.text,
+            random: &mut worker.random,
+            now,
+            counters,
+            pipeline: &self.input.pipeline,
+            pool: &self.input.segments,
+            sinks,
+            state: None,
+            holding: None,
+            later: None,
+            mark: 0,
         }
     }
 
@@ -297,45 +439,51 @@ impl Source {
         job: &Job,
         worker: &mut Worker,
         sinks: &mut Vec<Sink>,
+        mut later: Option<&mut Later>,
     ) -> (Option<Position>, JobCounters) {
         let decoder = &*self.input.decoder;
         let mut state = decoder.stateful().then(|| self.state.lock().expect("source state lock"));
+        let mut holding = self.reach.holds_ms.map(|_| self.holding.lock().expect("holding lock"));
         let mut counters = JobCounters::default();
         let now = now();
-        let mut run = |bytes: Option<&[u8]>, position: Position, counters: &mut JobCounters| {
+        let mut run = |bytes: Option<&[u8]>, position: Position, last: bool, counters: &mut JobCounters| {
             worker.arena.reset();
+            // What the decoder held back may be older than the bytes that set it free.
+            let oldest = state.as_ref().and_then(|s| s.pending(job.end));
             let mut run = JobRun {
-                arena: &worker.arena,
-                parsing: &mut worker.parsing,
-                grouping: &mut worker.grouping,
-                text: &mut worker.text,
-                random: &mut worker.random,
-                now,
-                counters,
-                pipeline: &self.input.pipeline,
-                pool: &self.input.segments,
-                sinks,
                 state: state.as_deref_mut(),
+                holding: holding.as_deref_mut(),
+                later: later.as_deref_mut(),
+                mark: mark(oldest.map_or(position, |o| o.min(position))),
+                ..self.job_run(worker, sinks, counters, now)
             };
             match bytes {
                 Some(bytes) => decoder.decode(bytes, position, &self.info, &mut run),
                 None => decoder.flush(&self.info, &mut run),
             }
+            if run.holding.is_some() && last {
+                run.let_go(bytes.is_none());
+            }
+            if let Some(later) = &mut later {
+                later.cuts.push(later.bytes.len());
+            }
         };
         match &job.block {
-            None => run(None, job.end, &mut counters),
+            None => run(None, job.end, true, &mut counters),
             Some(block) => {
                 let (bytes, mut at) = (block.bytes(), 0);
                 while at < bytes.len() {
                     let len = slice_len(&bytes[at..], decoder.lines());
                     let position = Position { offset: block.position.offset + at as u64, ..block.position };
-                    run(Some(&bytes[at..at + len]), position, &mut counters);
+                    run(Some(&bytes[at..at + len]), position, at + len == bytes.len(), &mut counters);
                     at += len;
                 }
                 counters.bytes += bytes.len() as u64;
             }
         }
-        (state.as_ref().and_then(|s| s.pending(job.end)), counters)
+        let decoder = state.as_ref().and_then(|s| s.pending(job.end));
+        let filters = holding.as_ref().and_then(|h| h.oldest()).map(|m| position_of(m, job.end));
+        (decoder.into_iter().chain(filters).min(), counters)
     }
 
     /// Queues what the job made once all jobs before it have done so.
@@ -447,156 +595,4 @@ struct Worker {
 
 thread_local! {
     static WORKER: RefCell<Worker> = RefCell::default();
-}
-
-/// What a job makes for one tag: the source's own, and those that records were re-tagged to.
-struct Sink {
-    route: Arc<Route>,
-    /// One for each output of the route.
-    segments: Vec<Segment>,
-    /// For each filter of the route: records that came, and records that it dropped. Shared counters are added to once
-    /// a job, so that workers do not fight for their cache lines.
-    filters: Vec<(u64, u64)>,
-}
-
-impl Sink {
-    /// Segments with room for `expected` bytes.
-    fn new(route: Arc<Route>, pool: &Pool, expected: usize) -> Sink {
-        let segment = |_| Segment { bytes: pool.take(expected), ..Segment::new(route.tag.clone()) };
-        let segments = route.outputs.iter().map(segment).collect();
-        let filters = vec![(0, 0); route.filters.len()];
-        Sink { route, segments, filters }
-    }
-
-    fn count(&self, pipeline: &Pipeline) {
-        for (&n, (records, dropped)) in self.route.filters.iter().zip(&self.filters) {
-            pipeline.filters[n].metrics.records.fetch_add(*records, Ordering::Relaxed);
-            pipeline.filters[n].metrics.dropped.fetch_add(*dropped, Ordering::Relaxed);
-        }
-    }
-}
-
-/// How often a record may be re-tagged; beyond that it stays as it is, and a warning tells of the loop.
-const RETAG_MAX: usize = 16;
-
-/// One running job, as its decoder sees it.
-pub struct JobRun<'j> {
-    arena: &'j Bump,
-    /// Scratch space of the worker for the parsers.
-    pub parsing: &'j mut codecs::parsers::Scratch,
-    /// Scratch space of the worker for multi-line rules.
-    pub grouping: &'j mut codecs::multiline::Scratch,
-    text: &'j mut Vec<u8>,
-    random: &'j mut Random,
-    /// When the job began: the time of records that have none.
-    pub now: Timestamp,
-    counters: &'j mut JobCounters,
-    pipeline: &'j Pipeline,
-    pool: &'j Pool,
-    /// The source's own tag first.
-    sinks: &'j mut Vec<Sink>,
-    state: Option<&'j mut SourceState>,
-}
-
-impl<'j> JobRun<'j> {
-    /// Where records of this job live; it is reset when `decode` returns.
-    pub fn arena(&self) -> &'j Bump {
-        self.arena
-    }
-
-    /// Takes the source's state (there for decoders that are `stateful`), so that it can be used beside `emit`; put it
-    /// back with [`JobRun::restore`].
-    pub fn take_state(&mut self) -> Option<&'j mut SourceState> {
-        self.state.take()
-    }
-
-    /// Puts the state back.
-    pub fn restore(&mut self, state: &'j mut SourceState) {
-        self.state = Some(state);
-    }
-
-    /// An empty record with the job's time.
-    pub fn record(&self) -> Record<'j> {
-        Record::new_in(self.arena, self.now)
-    }
-
-    /// Counts a piece of input that no record could be made of.
-    pub fn count_invalid(&mut self) {
-        self.counters.invalid += 1;
-    }
-
-    /// Counts multi-line records that were cut at their limit.
-    pub fn count_truncated(&mut self, records: u64) {
-        self.counters.truncated += records;
-    }
-
-    /// What a line must hold to survive the first filter of this tag, where that is known.
-    pub fn survival(&self) -> Option<Arc<Survival>> {
-        self.sinks[0].route.survival.clone()
-    }
-
-    /// Counts lines that [`JobRun::survival`] rules out, as if they had become records that the first filter drops.
-    pub fn skip(&mut self, lines: u64) {
-        self.counters.records += lines;
-        let (came, dropped) = &mut self.sinks[0].filters[0];
-        (*came, *dropped) = (*came + lines, *dropped + lines);
-    }
-
-    /// Sends a record through the filters and into the outputs' segments.
-    pub fn emit(&mut self, record: Record<'j>) {
-        self.counters.records += 1;
-        self.walk(0, record, 0);
-    }
-
-    fn walk(&mut self, sink: usize, mut record: Record<'j>, retagged: usize) {
-        let pipeline = self.pipeline;
-        for at in 0..self.sinks[sink].filters.len() {
-            let instance = &pipeline.filters[self.sinks[sink].route.filters[at]];
-            self.sinks[sink].filters[at].0 += 1;
-            let mut context = FilterContext {
-                arena: self.arena,
-                tag: &self.sinks[sink].route.tag,
-                parsing: self.parsing,
-                text: self.text,
-                random: self.random,
-                now: self.now,
-            };
-            match instance.filter.apply(&mut record, &mut context) {
-                Outcome::Keep => {}
-                Outcome::Drop => {
-                    self.sinks[sink].filters[at].1 += 1;
-                    return;
-                }
-                Outcome::Retag { tag, keep } if retagged < RETAG_MAX => {
-                    instance.metrics.added.fetch_add(1, Ordering::Relaxed);
-                    let copy = Record { time: record.time, fields: record.fields.clone() };
-                    let target = self.sink(tag);
-                    self.walk(target, copy, retagged + 1);
-                    if !keep {
-                        self.sinks[sink].filters[at].1 += 1;
-                        return;
-                    }
-                }
-                Outcome::Retag { .. } => instance.loops(),
-            }
-        }
-        let Sink { route, segments, .. } = &mut self.sinks[sink];
-        for (segment, &n) in segments.iter_mut().zip(&route.outputs) {
-            let instance = &pipeline.outputs[n];
-            if instance.output.encode(&route.tag, &record, self.arena, segment) {
-                segment.records += 1;
-            } else {
-                instance.lanes.metrics().drop_records("cannot_encode", 1);
-            }
-        }
-    }
-
-    /// The sink of a tag.
-    fn sink(&mut self, tag: &str) -> usize {
-        let known = self.sinks.iter().position(|s| *s.route.tag == *tag);
-        known.unwrap_or_else(|| {
-            self.sinks.push(Sink::new(self.pipeline.route(tag), self.pool, 0));
-            self.sinks.len() - 1
-        })
-    }
 }

@@ -188,21 +188,36 @@ fn a_full_disk_under_the_db() {
 }
 
 #[test]
-fn a_db_that_cannot_be_opened_refuses_the_start() {
-    for (db, content) in
-        [("missing/tail.db", None), ("tail.db", Some("this is no database, it is text. ".repeat(200)))]
-    {
-        let (folder, sink) = (Folder::new(), Sink::start());
-        if let Some(content) = &content {
-            std::fs::write(folder.path().join(db), content).unwrap();
-        }
-        write_good(folder.path(), 0..10);
-        let mut engine = Engine::start(folder.path(), &conf(&sink, free_port(), &format!(" db {db}\n")));
-        let status = engine.ended(PATIENCE);
-        let said = engine.messages();
-        assert!(status.is_some_and(|s| !s.success()), "{status:?}: {said}");
-        assert!(said.contains("could not open/create database") && said.contains(db), "{said}");
-        // Nothing was made of what was there.
-        assert_eq!(std::fs::read_to_string(folder.path().join(db)).ok(), content);
+fn a_db_whose_folder_is_missing_refuses_the_start() {
+    let (folder, sink) = (Folder::new(), Sink::start());
+    write_good(folder.path(), 0..10);
+    let mut engine = Engine::start(folder.path(), &conf(&sink, free_port(), " db missing/tail.db\n"));
+    let status = engine.ended(PATIENCE);
+    let said = engine.messages();
+    assert!(status.is_some_and(|s| !s.success()), "{status:?}: {said}");
+    for part in ["could not open/create database", "missing/tail.db", "its folder must exist"] {
+        assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn a_damaged_db_is_put_aside() {
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    let content = "this is no database, it is text. ".repeat(200);
+    std::fs::write(folder.path().join("tail.db"), &content).unwrap();
+    write_good(folder.path(), 0..LINES);
+    let conf = conf(&sink, monitor, " db tail.db\n");
+    let engine = Engine::start(folder.path(), &conf);
+    good_arrives(&engine, &sink, LINES);
+    engine.says("the `DB` is damaged, it was moved to tail.db.corrupt-");
+    counts(monitor, "ripsaw_input_database_errors_total", 1.0);
+    assert_eq!(engine.stop(PATIENCE).0, Some(0));
+    let names = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.path());
+    let aside: Vec<_> = names.filter(|p| p.to_string_lossy().contains("tail.db.corrupt-")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(std::fs::read_to_string(&aside[0]).unwrap(), content);
+    // The new one remembers.
+    write_good(folder.path(), LINES..LINES + 10);
+    let engine = Engine::start(folder.path(), &conf);
+    good_arrives(&engine, &sink, LINES + 10);
 }

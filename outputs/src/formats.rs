@@ -228,6 +228,10 @@ pub fn print_value(out: &mut Vec<u8>, value: &Value<'_>, arena: &Bump) {
             }
             out.push(b']');
         }
+        // As C's `%f`.
+        Value::Float(number) if number.is_finite() => {
+            out.extend_from_slice(format!("{number:.6}").as_bytes())
+        }
         Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Number(_) => {
             codecs::json::write_value(out, value, Escape::Unicode)
         }

@@ -21,6 +21,8 @@ pub mod registry;
 pub mod segment;
 pub mod stdout;
 pub mod stream;
+pub mod syslog;
+pub mod tcp;
 #[cfg(test)]
 mod testing;
 pub mod tls;

@@ -1,6 +1,6 @@
 //! Every output there is, in documentation order.
 
-use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, stdout};
+use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, stdout, syslog, tcp};
 
 /// The outputs. Adding one is its file and one line here.
 pub static OUTPUTS: &[&dyn Plugin] = &[
@@ -10,6 +10,8 @@ pub static OUTPUTS: &[&dyn Plugin] = &[
     &forward::PLUGIN,
     &bulk::ES,
     &bulk::OPENSEARCH,
+    &tcp::PLUGIN,
+    &syslog::PLUGIN,
     &null::PLUGIN,
     &cloudwatch_logs::CloudwatchLogs,
 ];

@@ -24,6 +24,22 @@ pub(crate) struct Scenario {
 const GREP: &str = "[FILTER]\n    Name   grep\n    Match  *\n    Regex  level (ERROR|FATAL)\n";
 const CHAIN: &str = "[FILTER]\n    Name          parser\n    Match         *\n    Key_Name      log\n    Parser        json\n    Reserve_Data  On\n\
     [FILTER]\n    Name    record_modifier\n    Match   *\n    Record  cluster_name demo\n    Record  region us-west-2\n";
+/// Four filters in a row; with a function behind them where one is given.
+macro_rules! five {
+    ($lua:literal) => {
+        concat!(
+            "[FILTER]\n    Name      parser\n    Match     *\n    Key_Name  log\n    Parser    json\n",
+            "[FILTER]\n    Name    modify\n    Match   *\n    Rename  message msg\n    Add     cluster demo\n",
+            "[FILTER]\n    Name        nest\n    Match       *\n    Operation   nest\n    Wildcard    level\n    Wildcard    msg\n    Nest_under  event\n",
+            "[FILTER]\n    Name   grep\n    Match  *\n    Regex  $event['level'] (INFO|WARN|ERROR)\n",
+            $lua
+        )
+    };
+}
+const FIVE: &str = five!("");
+const FIVE_AND_LUA: &str = five!(
+    "[FILTER]\n    Name   lua\n    Match  *\n    call   f\n    code   function f(tag, ts, r) r.bad = r.event.level == 'ERROR' return 2, ts, r end\n"
+);
 const CONTAINERS: &str = "multiline.parser docker, cri";
 
 /// One file, no parser, no filter.
@@ -97,6 +113,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         tail: "multiline.parser docker, cri\n    DB @WORK@/tail.db",
         filters: CHAIN,
         timed: true,
+    },
+    Scenario {
+        name: "filters",
+        about: "four filters in a row: parser, modify, nest, grep",
+        corpus: Corpus::App,
+        filters: FIVE,
+        timed: true,
+        ..BASE
+    },
+    Scenario {
+        name: "filters-lua",
+        about: "the same, and a Lua function behind them",
+        corpus: Corpus::App,
+        filters: FIVE_AND_LUA,
+        timed: true,
+        ..BASE
     },
     Scenario {
         name: "java",

@@ -35,6 +35,11 @@ impl Variables {
         self.list.push((name.to_owned(), value));
     }
 
+    /// The variables that the configuration defines, and their values.
+    pub fn defined(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.list.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The value of a variable: the configuration's own, else the environment's.
     pub fn get(&self, name: &str, source: &dyn Source) -> Option<String> {
         match self.list.iter().find(|(known, _)| known == name) {

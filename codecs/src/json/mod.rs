@@ -5,13 +5,15 @@
 //! What is accepted is RFC 8259 plus what Fluent Bit lets through: control characters and any bytes inside strings.
 
 pub(crate) mod escape;
+mod member;
 mod number;
 mod scan;
 mod tape;
 mod write;
 
+pub use member::text_member;
 pub use scan::{expand, parse_object, parse_prefix, parse_value};
-pub use write::{write_fields, write_inner, write_text, write_value};
+pub use write::{may_repeat, write_fields, write_inner, write_text, write_value};
 
 use crate::simd::Tier;
 

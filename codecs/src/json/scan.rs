@@ -464,7 +464,7 @@ fn minified<'a>(raw: &[u8], arena: &'a Bump) -> &'a [u8] {
 }
 
 /// The quote that closes a valid string whose inside starts at `at`.
-fn closing_quote(raw: &[u8], mut at: usize) -> usize {
+pub(super) fn closing_quote(raw: &[u8], mut at: usize) -> usize {
     while let Some(n) = memchr::memchr2(b'"', b'\\', &raw[at..]) {
         match raw[at + n] {
             b'"' => return at + n,

@@ -35,7 +35,7 @@ pub fn write_inner(out: &mut Vec<u8>, fields: &[Field<'_>], escape: Escape) {
 }
 
 /// False when no key stands twice; true when one may. One bit per key of a 128-bit set.
-fn may_repeat(fields: &[Field<'_>]) -> bool {
+pub fn may_repeat(fields: &[Field<'_>]) -> bool {
     let mut seen = 0u128;
     for field in fields {
         let key = field.key.bytes;

@@ -11,10 +11,14 @@ mod chain;
 mod configure;
 mod cri;
 mod docker;
+mod docker_mode;
+mod first_line;
 mod group;
 mod instant;
+#[cfg(test)]
+mod modes_tests;
 mod rules;
-mod stash;
+pub mod stash;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,6 +26,8 @@ mod tests;
 pub use builtin::BUILTINS;
 pub use chain::{BUFFER_LIMIT_BYTES, Chain};
 pub use configure::Options;
+pub use docker_mode::DockerMode;
+pub use first_line::FirstLine;
 pub use state::{GROUPS_MAX, PendingInfo, State};
 
 use crate::parsers::Parser;
@@ -37,6 +43,20 @@ pub struct Scratch {
     pub json: crate::json::Scratch,
     /// For parsers.
     pub parser: crate::parsers::Scratch,
+}
+
+/// What leaves the modes of old versions, [`DockerMode`] and [`FirstLine`].
+#[derive(Debug)]
+pub enum Joined<'a> {
+    /// A line to be read as any other.
+    Line {
+        /// The line.
+        text: &'a [u8],
+        /// The mark of the first line in it.
+        mark: u64,
+    },
+    /// A record.
+    Record(crate::record::Record<'a>),
 }
 
 /// A compiled multi-line parser: `docker`, `cri`, `java`, …, or the user's own.

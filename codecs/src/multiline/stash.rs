@@ -40,6 +40,24 @@ pub(super) fn load<'a>(stored: &[u8], content: Value<'a>, arena: &'a Bump) -> Fi
     fields
 }
 
+/// Appends the fields as owned bytes, for a record that has to outlive its job's arena. [`load_next`] reads them back.
+pub fn keep(out: &mut Vec<u8>, fields: &[Field<'_>]) {
+    store(out, fields, usize::MAX);
+}
+
+/// The fields that [`keep`] wrote at the head of `stored`, as views into it, and what stands behind them. `None` when the
+/// bytes are not such.
+pub fn load_next<'a>(stored: &'a [u8], arena: &'a Bump) -> Option<(Fields<'a>, &'a [u8])> {
+    let mut reader = Reader { rest: stored, arena, content: Value::Null };
+    let count = reader.len()?;
+    // A field takes nine bytes and more, so that damaged bytes cannot ask for much.
+    let mut fields = Fields::with_capacity_in(count.min(stored.len() / 9) + 4, arena);
+    for _ in 0..count {
+        fields.push(reader.field()?);
+    }
+    Some((fields, reader.rest))
+}
+
 fn put_len(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(&(len as u64).to_le_bytes());
 }
@@ -180,6 +198,13 @@ mod tests {
         assert!(back[0].key.plain && !back[4].key.plain);
         for cut in 0..stored.len() {
             let _ = load(&stored[..cut], Value::Null, &arena);
+            assert!(load_next(&stored[..cut], &arena).is_none());
         }
+        let mut two = Vec::new();
+        keep(&mut two, &fields);
+        keep(&mut two, &fields[..2]);
+        let (first, rest) = load_next(&two, &arena).expect("it was kept");
+        let (second, rest) = load_next(rest, &arena).expect("it was kept");
+        assert_eq!((&first[..], &second[..], rest.len()), (&fields[..], &fields[..2], 0));
     }
 }

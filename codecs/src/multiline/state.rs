@@ -19,6 +19,8 @@ pub struct State {
     pub(super) cut: u64,
     /// The CRI streams that have a group.
     pub(super) seen: [&'static [u8]; 2],
+    pub(super) docker: super::docker_mode::Waiting,
+    pub(super) first_line: super::first_line::Waiting,
 }
 
 /// What waits.
@@ -33,6 +35,10 @@ pub struct PendingInfo {
 impl State {
     /// What waits for more lines, if anything does.
     pub fn pending(&self) -> Option<PendingInfo> {
+        // A source has one of the modes of old versions, or groups.
+        if let Some((mark, bytes)) = self.docker.pending().or_else(|| self.first_line.pending()) {
+            return Some(PendingInfo { mark, bytes });
+        }
         let groups = || self.instances.iter().flat_map(|i| &i.groups);
         let mark = groups().filter_map(Group::mark).min()?;
         Some(PendingInfo { mark, bytes: groups().map(Group::bytes).sum() })

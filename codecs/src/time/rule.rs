@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn rules_change_when_the_clocks_do() {
         // Moments are those of `zdump -v` for the zones named.
-        let cases: &[(&str, i64, &[(i64, i32)])] = &[
+        type Changes = [(i64, i32)];
+        let cases: &[(&str, i64, &Changes)] = &[
             // Europe/Berlin, 2026.
             ("CET-1CEST,M3.5.0,M10.5.0/3", 1_767_225_600, &[(1_774_746_000, 7200), (1_792_890_000, 3600)]),
             // America/New_York, 2026, and the same by default.

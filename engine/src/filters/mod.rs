@@ -2,23 +2,38 @@
 //!
 //! Owns: the trait, the registry. Never: keeps a record, allocates per record outside the job's arena.
 
+mod condition;
 mod constant;
+pub mod content_modifier;
+pub mod expect;
 pub mod grep;
+mod held;
+pub mod lua;
 pub mod modify;
 mod modify_conditions;
+pub mod multiline;
 pub mod nest;
 pub mod parser;
 mod pattern;
+pub mod processors;
 pub mod record_modifier;
 pub mod registry;
 pub mod rewrite_tag;
+pub mod sysinfo;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
+pub mod type_converter;
 mod words;
 
+pub use condition::Condition;
+pub use held::{HELD_MAX, Held, Holding};
+
+use crate::control::Control;
 use crate::random::Random;
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, OptionSpec, Section, Variables};
+use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use codecs::record::Record;
 use std::collections::HashMap;
@@ -47,7 +62,17 @@ pub struct Context<'c> {
     pub name: &'c str,
     /// Parsers by name.
     pub parsers: &'c HashMap<String, Arc<Parser>>,
+    /// Multi-line parsers by name, the built-in ones that are named anywhere included.
+    pub multiline: &'c HashMap<String, Arc<Multiline>>,
+    /// What `@SET` and `env:` define.
+    pub variables: &'c Variables,
+    /// Folder of the main configuration file, for paths that are relative to it.
+    pub folder: Option<&'c std::path::Path>,
 }
+
+/// It cannot be made; why is among the diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported;
 
 /// What happens to the record next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +89,24 @@ pub enum Outcome<'a> {
         /// Whether the record itself goes on to the next filter, or ends here.
         keep: bool,
     },
+    /// It goes on as it came, and is counted: what was to be done with it failed.
+    Failed,
+    /// What is in [`FilterContext::made`] goes on to the next filter in its place; nothing there: it is held back.
+    Replace,
+    /// What is in [`FilterContext::made`] enters the filters of the tag from the first one, in its place, and passes
+    /// those that hold records back, up to this one: what Fluent Bit's emitter of the multiline filter does.
+    Reenter,
+}
+
+/// What a filter must be sure of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Nothing: it may see records in any order, on many workers at once.
+    Free,
+    /// It keeps something of a source's records ([`Held`]): jobs of that source run one after the other.
+    Source,
+    /// It has one state for all: it sees one record at a time, in the order in which blocks were submitted.
+    Serial,
 }
 
 /// Text that a record must have in it to survive a filter.
@@ -76,7 +119,7 @@ pub struct Prefilter {
     pub literals: Vec<Vec<u8>>,
 }
 
-/// A compiled filter, shared by all workers; it holds no state that a record changes.
+/// A compiled filter, shared by all workers. State that a record changes is its own only in a [`Stage::Serial`] one.
 ///
 /// It outlives the arenas of the jobs that it works for, so that records may borrow its constants.
 pub trait Filter: Send + Sync {
@@ -92,6 +135,38 @@ pub trait Filter: Send + Sync {
     fn changes_records(&self) -> bool {
         true
     }
+
+    /// What it must be sure of.
+    fn stage(&self) -> Stage {
+        Stage::Free
+    }
+
+    /// True when it may give records another tag.
+    fn retags(&self) -> bool {
+        false
+    }
+
+    /// Called once before the first record, and not by dry-run. The error ends the start.
+    fn start(&self, control: &Arc<Control>) -> Result<(), String> {
+        let _ = control;
+        Ok(())
+    }
+
+    /// Milliseconds after which what it holds back is let go, where it holds something back ([`Stage::Source`]).
+    fn hold_ms(&self) -> Option<u64> {
+        None
+    }
+
+    /// True when what it holds back goes with its job, at the latest.
+    fn holds_within_job(&self) -> bool {
+        false
+    }
+
+    /// Lets go of what it holds back, as [`Outcome::Replace`] or [`Outcome::Reenter`].
+    fn let_go<'a>(&'a self, context: &mut FilterContext<'a, '_>) -> Outcome<'a> {
+        let _ = context;
+        Outcome::Keep
+    }
 }
 
 /// What a filter has at hand while it looks at a record.
@@ -102,10 +177,18 @@ pub struct FilterContext<'a, 'c> {
     pub tag: &'c str,
     /// Scratch space of the worker for the parsers.
     pub parsing: &'c mut codecs::parsers::Scratch,
+    /// Scratch space of the worker for multi-line rules.
+    pub grouping: &'c mut codecs::multiline::Scratch,
     /// Text of the worker for what is rendered; a filter clears it before use.
     pub text: &'c mut Vec<u8>,
     /// Randomness of the worker.
     pub random: &'c mut Random,
     /// Wall-clock time of the job, for parsers whose times lack a date.
     pub now: codecs::record::Timestamp,
+    /// Where a filter puts the records that take the place of one; empty when it is called.
+    pub made: &'c mut codecs::BumpVec<'a, Record<'a>>,
+    /// What the filter holds back of this source and tag; there for those of [`Stage::Source`].
+    pub held: Option<&'c mut Held>,
+    /// Mark of the record's place in its source ([`crate::decode::mark`]); never falls from one to the next.
+    pub mark: u64,
 }

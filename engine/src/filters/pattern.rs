@@ -36,3 +36,17 @@ impl Pattern {
         self.0.literals().filter(|literals| literals.iter().all(|l| !l.is_empty()))
     }
 }
+
+/// Gives the named parts of the first match, in the order of the pattern; `None` for one that took no part in it.
+pub(super) fn named_captures<'r, 't>(
+    regex: &'r Regex,
+    text: &'t [u8],
+    scratch: &mut Scratch,
+    mut take: impl FnMut(&'r str, Option<&'t [u8]>),
+) {
+    if regex.captures(text, &mut scratch.regex) {
+        for (name, group) in regex.names() {
+            take(name, scratch.regex.group(*group).and_then(|range| text.get(range)));
+        }
+    }
+}

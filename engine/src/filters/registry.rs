@@ -1,15 +1,24 @@
 //! Every filter there is, in documentation order.
 
-use super::{Plugin, grep, modify, nest, parser, record_modifier, rewrite_tag};
+use super::{
+    Plugin, expect, grep, lua, modify, multiline, nest, parser, record_modifier, rewrite_tag, sysinfo,
+    throttle, type_converter,
+};
 
 /// The filters. Adding one is its file and one line here.
 pub static FILTERS: &[&dyn Plugin] = &[
+    &expect::PLUGIN,
     &grep::PLUGIN,
+    &lua::PLUGIN,
     &modify::PLUGIN,
+    &multiline::PLUGIN,
     &nest::PLUGIN,
     &parser::PLUGIN,
     &record_modifier::PLUGIN,
     &rewrite_tag::PLUGIN,
+    &sysinfo::PLUGIN,
+    &throttle::PLUGIN,
+    &type_converter::PLUGIN,
 ];
 
 /// The filter of this name, in any case.

@@ -115,6 +115,10 @@ impl Filter for Rules {
         }
         Outcome::Keep
     }
+
+    fn retags(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

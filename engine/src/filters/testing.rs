@@ -1,12 +1,14 @@
 //! Runs a filter on records written as JSON.
 
-use super::{Context, Filter, FilterContext, Outcome, Plugin};
+use super::{Context, Filter, FilterContext, Held, Outcome, Plugin};
+use crate::control::Control;
 use crate::random::Random;
-use codecs::Bump;
-use codecs::conf::{Diagnostics, Entry, Section, Span};
+use codecs::conf::{Diagnostics, Entry, Section, Span, Variables};
 use codecs::json::{self, Escape};
+use codecs::multiline::{BUILTINS, Multiline};
 use codecs::parsers::{Parser, Scratch};
 use codecs::record::{Record, Timestamp};
+use codecs::{Bump, BumpVec};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -44,7 +46,12 @@ pub(super) fn try_configure(
     parsers: &HashMap<String, Arc<Parser>>,
 ) -> (Option<Arc<dyn Filter>>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
-    let context = Context { name: plugin.name(), parsers };
+    let named = BUILTINS.iter().filter(|name| lines.contains(**name));
+    let multiline: HashMap<String, Arc<Multiline>> =
+        named.filter_map(|name| Some(((*name).to_owned(), Arc::new(Multiline::builtin(name)?)))).collect();
+    let variables = Variables::default();
+    let context =
+        Context { name: plugin.name(), parsers, multiline: &multiline, variables: &variables, folder: None };
     let filter = plugin.configure(&section(lines), &context, &mut diagnostics);
     assert_eq!(filter.is_none(), diagnostics.has_errors(), "{lines}: {:?}", diagnostics.list);
     (filter, diagnostics)
@@ -69,29 +76,90 @@ pub(super) fn run(
     input: &str,
     time: &mut Timestamp,
 ) -> (Option<String>, Option<(String, bool)>) {
+    let mut last = None;
+    let (records, tag) = run_with(filter, Some(input), time, &mut Held::default(), 0);
+    for record in records {
+        last = Some(record);
+    }
+    (last, tag)
+}
+
+/// As [`run`], with what is held back; without a record it is let go. Gives the records that go on.
+pub(super) fn run_with(
+    filter: &dyn Filter,
+    input: Option<&str>,
+    time: &mut Timestamp,
+    held: &mut Held,
+    mark: u64,
+) -> (Vec<String>, Option<(String, bool)>) {
     let arena = Bump::new();
     let mut record = Record::new_in(&arena, *time);
-    json::parse_object(input.as_bytes(), &arena, &mut json::Scratch::default(), &mut record.fields)
-        .expect(input);
+    if let Some(input) = input {
+        json::parse_object(input.as_bytes(), &arena, &mut json::Scratch::default(), &mut record.fields)
+            .expect(input);
+    }
     let (mut parsing, mut text, mut random) = (Scratch::default(), Vec::new(), Random::from_seed(1));
+    let (mut grouping, mut made) = (codecs::multiline::Scratch::default(), BumpVec::new_in(&arena));
     let mut context = FilterContext {
         arena: &arena,
         tag: "src.one",
         parsing: &mut parsing,
+        grouping: &mut grouping,
         text: &mut text,
         random: &mut random,
         now: Timestamp { secs: 1_700_000_000, nanos: 0 },
+        made: &mut made,
+        held: Some(held),
+        mark,
     };
-    let outcome = filter.apply(&mut record, &mut context);
-    let mut out = Vec::new();
-    json::write_fields(&mut out, &record.fields, Escape::Ascii);
+    let outcome = match input {
+        Some(_) => filter.apply(&mut record, &mut context),
+        None => filter.let_go(&mut context),
+    };
+    let json = |record: &Record<'_>| {
+        let mut out = Vec::new();
+        json::write_fields(&mut out, &record.fields, Escape::Ascii);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    };
     *time = record.time;
-    let text = String::from_utf8(out).expect("JSON is UTF-8");
     match outcome {
-        Outcome::Keep => (Some(text), None),
-        Outcome::Drop => (None, None),
-        Outcome::Retag { tag, keep } => (Some(text), Some((tag.to_owned(), keep))),
+        Outcome::Keep | Outcome::Failed => (vec![json(&record)], None),
+        Outcome::Drop => (Vec::new(), None),
+        Outcome::Retag { tag, keep } => (vec![json(&record)], Some((tag.to_owned(), keep))),
+        Outcome::Replace | Outcome::Reenter => {
+            if let Some(first) = made.first() {
+                *time = first.time;
+            }
+            (made.iter().map(json).collect(), None)
+        }
     }
+}
+
+/// A filter that holds something back, and what it holds.
+pub(super) struct Bench(Arc<dyn Filter>);
+
+impl Bench {
+    /// From lines that must be right.
+    pub(super) fn new(plugin: &dyn Plugin, lines: &str) -> Bench {
+        Bench(configure(plugin, lines))
+    }
+
+    /// What goes on while records come, and what goes on when all is let go.
+    pub(super) fn run(&self, records: &[String]) -> (Vec<String>, Vec<String>) {
+        let (mut held, mut passed, mut time) = (Held::default(), Vec::new(), Timestamp::default());
+        for (n, record) in records.iter().enumerate() {
+            let (made, _) = run_with(&*self.0, Some(record), &mut time, &mut held, n as u64);
+            passed.extend(made);
+        }
+        let (flushed, _) = run_with(&*self.0, None, &mut time, &mut held, 0);
+        assert_eq!(held.oldest(), None, "all is let go");
+        (passed, flushed)
+    }
+}
+
+/// Starts a filter.
+pub(super) fn start(filter: &dyn Filter) -> Result<(), String> {
+    filter.start(&Arc::new(Control::default()))
 }
 
 /// Checks one case.

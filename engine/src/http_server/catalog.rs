@@ -417,6 +417,11 @@ static METRICS: &[Metric] = &[
     )
     .json("add_records"),
     Metric::counter(
+        "ripsaw_filter_failed_records_total",
+        "Number of records that went on as they came, because the filter failed on them.",
+        Filter(|m| of(&m.failed)),
+    ),
+    Metric::counter(
         "fluentbit_filter_records_total",
         "Number of records that the filter saw.",
         Filter(|m| of(&m.records)),

@@ -4,10 +4,20 @@
 //! ask of the engine is in [`InputContext`].
 
 pub mod dummy;
+pub mod exec;
+pub mod forward;
+pub mod head;
+pub mod http;
+pub mod net;
+pub mod random;
 pub mod registry;
 pub mod shared;
 pub mod stdin;
+pub mod syslog;
 pub mod tail;
+pub mod tcp;
+mod ticks;
+pub mod udp;
 
 pub use shared::InputShared;
 
@@ -109,8 +119,10 @@ pub trait Engine: Send + Sync {
     fn metrics(&self) -> &crate::metrics::InputMetrics;
     /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all have, the program ends.
     fn finished(&self);
-    /// Ends the program with this exit code after flushing, telling why.
+    /// Ends the program after flushing, telling why; its exit code tells of a failure.
     fn fail(&self, message: String);
+    /// Ends the program with this exit code after flushing.
+    fn end(&self, code: i32);
     /// True when the configuration may be replaced while the program runs: what a restart would lose is to be handed on.
     fn hot_reload(&self) -> bool {
         false

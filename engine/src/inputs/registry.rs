@@ -1,9 +1,21 @@
 //! Every input there is, in documentation order.
 
-use super::{Plugin, dummy, stdin, tail};
+use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, tail, tcp, udp};
 
 /// The inputs. Adding one is its file and one line here.
-pub static INPUTS: &[&dyn Plugin] = &[&tail::PLUGIN, &stdin::PLUGIN, &dummy::PLUGIN];
+pub static INPUTS: &[&dyn Plugin] = &[
+    &tail::PLUGIN,
+    &stdin::PLUGIN,
+    &tcp::PLUGIN,
+    &udp::PLUGIN,
+    &http::PLUGIN,
+    &forward::PLUGIN,
+    &syslog::PLUGIN,
+    &exec::PLUGIN,
+    &head::PLUGIN,
+    &random::PLUGIN,
+    &dummy::PLUGIN,
+];
 
 /// The input of this name, in any case.
 pub fn find(name: &str) -> Option<&'static dyn Plugin> {

@@ -84,6 +84,8 @@ pub struct InputShared {
     pub component: String,
     /// How its blocks become records.
     pub decoder: Arc<dyn Decoder>,
+    /// Its own processors, as indexes into the pipeline's filters.
+    pub processors: Vec<usize>,
     /// Filters, outputs and routes.
     pub pipeline: Arc<Pipeline>,
     /// Workers that run jobs.
@@ -137,6 +139,7 @@ impl InputShared {
     pub fn new(
         component: String,
         decoder: Arc<dyn Decoder>,
+        processors: Vec<usize>,
         memory_limit: Option<usize>,
         buffer: Buffer,
         metrics: Arc<InputMetrics>,
@@ -160,6 +163,7 @@ impl InputShared {
             buffer,
             component,
             decoder,
+            processors,
             pipeline: common.pipeline.clone(),
             workers: common.workers.clone(),
             blocks: common.blocks.clone(),
@@ -258,7 +262,7 @@ impl InputShared {
     /// Posts an empty job that flushes what the source holds, unless newer lines moved it on by then.
     pub(crate) fn flush_later(&self, source: &Source) {
         let Some(mark) = source.schedule_flush() else { return };
-        let (source, wait) = (source.clone(), Duration::from_millis(self.decoder.flush_ms()));
+        let (source, wait) = (source.clone(), Duration::from_millis(source.flush_ms()));
         self.runtime.spawn(async move {
             tokio::time::sleep(wait).await;
             source.flush_due(mark);
@@ -270,7 +274,7 @@ impl Engine for InputShared {
     fn open(&self, info: SourceInfo) -> Source {
         let this = self.this.upgrade().expect("an input in use is alive");
         let source = shards::Source::new(info, this, &self.pipeline);
-        if self.decoder.stateful() {
+        if source.stateful() {
             let mut sources = self.sources.lock().expect("sources lock");
             if sources.len() == sources.capacity() {
                 sources.retain(|s| s.strong_count() > 0);
@@ -359,6 +363,10 @@ impl Engine for InputShared {
     fn fail(&self, message: String) {
         log!(Error, self.component, "{message}");
         self.control.fail();
+    }
+
+    fn end(&self, code: i32) {
+        self.control.fail_with(code);
     }
 
     fn hot_reload(&self) -> bool {

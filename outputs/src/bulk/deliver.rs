@@ -45,6 +45,8 @@ enum Sent {
         after: Option<Duration>,
         reason: String,
     },
+    /// Credentials are missing.
+    Hold(String),
 }
 
 /// What became of documents that were not taken.
@@ -87,6 +89,7 @@ impl Bulk {
                     retry = Some((after, reason));
                     break;
                 }
+                Sent::Hold(reason) => return Verdict::Hold { reason },
             }
         }
         match retry {
@@ -109,10 +112,25 @@ impl Bulk {
             },
         };
         self.counters.requests.fetch_add(1, Relaxed);
-        let mut request = Request::new(Full::new(Bytes::from(body)));
+        let body = Bytes::from(body);
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = node.uri.clone();
         *request.headers_mut() = node.headers.clone();
+        let mut signed = None;
+        if let Some(signer) = &node.signer {
+            let credentials = match signer.credentials().await {
+                Ok(credentials) => credentials,
+                Err(reason) => return Sent::Hold(reason),
+            };
+            // The signature is for the host as the header names it.
+            let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+            let host = host.unwrap_or_default().to_owned();
+            if let Err(error) = signer.sign(&credentials, &mut request, &body, &host) {
+                return later(format!("cannot sign the request: {error}"));
+            }
+            signed = Some((signer, credentials));
+        }
         let limits = Limits { response: self.idle, idle: self.idle, body_bytes: 64 * 1024 };
         let mut answer = Answer::new(batch.len());
         let mut sink = |bytes: &[u8]| answer.take(bytes);
@@ -124,6 +142,9 @@ impl Bulk {
         };
         if self.trace_error && (head.status.as_u16() > 201 || answer.errors != Some(false)) {
             print(head.body.clone(), true).await;
+        }
+        if let (Some((signer, credentials)), StatusCode::FORBIDDEN) = (&signed, head.status) {
+            signer.forget(credentials).await;
         }
         match head.status {
             StatusCode::OK | StatusCode::CREATED => Sent::Answered(answer),

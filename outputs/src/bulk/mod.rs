@@ -15,7 +15,9 @@ mod options;
 
 pub use options::{EsOptions, Options};
 
+use crate::aws::{Account, Limits, session};
 use crate::client::{Client, Endpoint};
+use crate::http::auth::Signer;
 use crate::net::{NetOptions, TlsOptions};
 use crate::segment::{Chunk, Segment};
 use crate::upstream::{self, Turn};
@@ -125,6 +127,8 @@ struct Node {
     uri: Uri,
     headers: HeaderMap,
     gzip: bool,
+    /// Signs requests, with `aws_auth`.
+    signer: Option<Signer>,
 }
 
 /// A configured instance.
@@ -162,10 +166,6 @@ impl Check<'_> {
             Flavor::Elasticsearch => Some(EsOptions::read(section, self.name, self.diagnostics)?),
             Flavor::OpenSearch => None,
         };
-        if options.aws_auth.0 {
-            self.wrong(section, "aws_auth", "`aws_auth on`: signing requests for AWS is not supported yet");
-            return None;
-        }
         if options.id_key.is_some() && options.generate_id.0 {
             let span = section.get("generate_id").map_or(&section.span, |entry| &entry.key_span);
             self.diagnostics
@@ -194,7 +194,8 @@ impl Check<'_> {
             },
         };
         let endpoint = upstream::endpoint(section, self.name, &host, port, &tls, net, self.diagnostics)?;
-        self.node(section, options, es, endpoint, net)
+        let signer = self.signer(section, options, &tls, net)?;
+        self.node(section, options, es, endpoint, net, signer)
     }
 
     /// The nodes of `upstream`.
@@ -219,7 +220,39 @@ impl Check<'_> {
             }
         }
         let (options, es) = self.options(&node.section)?;
-        self.node(&node.section, &options, es.as_ref(), node.endpoint, net)
+        let tls = TlsOptions::read(&node.own, self.name, self.diagnostics)?;
+        let signer = self.signer(&node.section, &options, &tls, net)?;
+        self.node(&node.section, &options, es.as_ref(), node.endpoint, net, signer)
+    }
+
+    /// What signs requests, if they are to be signed; `None` where that cannot be.
+    fn signer(
+        &mut self,
+        section: &Section,
+        options: &Options,
+        tls: &TlsOptions,
+        net: &NetOptions,
+    ) -> Option<Option<Signer>> {
+        if !options.aws_auth.0 {
+            return Some(None);
+        }
+        let text = |value: &Option<Text>| value.as_ref().map(|Text(value)| value.clone());
+        let Some(region) = text(&options.aws_region).filter(|region| !region.is_empty()) else {
+            self.wrong(section, "aws_auth", "`aws_auth` needs `aws_region`");
+            return None;
+        };
+        let account = Account {
+            credentials: None,
+            region,
+            profile: text(&options.aws_profile),
+            role_arn: text(&options.aws_role_arn),
+            external_id: text(&options.aws_external_id),
+            sts_endpoint: text(&options.aws_sts_endpoint),
+        };
+        let limits =
+            Limits { connect: net.connect_limit(), proxy: !net.proxy_env_ignore.0, ..Limits::default() };
+        let service = options.aws_service_name.0.clone();
+        Some(Some(Signer::of(service, account, limits, session::credentials_tls(tls))))
     }
 
     fn node(
@@ -229,12 +262,13 @@ impl Check<'_> {
         es: Option<&EsOptions>,
         endpoint: Endpoint,
         net: &NetOptions,
+        signer: Option<Signer>,
     ) -> Option<Node> {
         let made = uri(options, self.flavor).and_then(|uri| Ok((uri, headers(options, es, &endpoint)?)));
         let made = made.and_then(|(uri, headers)| {
             let client =
                 Client::new(endpoint, net.clone()).map_err(|message| ("net.source_address", message))?;
-            Ok(Node { client, uri, headers, gzip: options.compress.is_some() })
+            Ok(Node { client, uri, headers, gzip: options.compress.is_some(), signer })
         });
         made.map_err(|(key, message)| self.wrong(section, key, &message)).ok()
     }
@@ -265,7 +299,10 @@ fn headers(
     };
     let mut headers = HeaderMap::new();
     let host = match endpoint.port {
-        80 | 443 => endpoint.authority().rsplit_once(':').map_or(String::new(), |(host, _)| host.to_owned()),
+        // A domain of Amazon's signs for the host alone.
+        port if options.aws_auth.0 || matches!(port, 80 | 443) => {
+            endpoint.authority().rsplit_once(':').map_or(String::new(), |(host, _)| host.to_owned())
+        }
         _ => endpoint.authority(),
     };
     headers.insert(HOST, value("host", &host)?);
@@ -275,7 +312,8 @@ fn headers(
         text.set_sensitive(true);
         headers.insert(AUTHORIZATION, text);
     }
-    headers.insert(USER_AGENT, HeaderValue::from_static("Fluent-Bit"));
+    let agent = if options.aws_auth.0 { "aws-fluent-bit-plugin" } else { "Fluent-Bit" };
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     if options.compress.is_some() {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }

@@ -3,7 +3,12 @@
 //!
 //! Owns: servers on loopback. Never: part of the shipped binary.
 
+pub mod bulk;
 pub mod cloudwatch_logs;
+pub mod forward;
 pub mod http;
+pub mod syslog;
 
+pub use bulk::BulkFake;
 pub use cloudwatch_logs::{Act, CloudwatchFake};
+pub use forward::ForwardFake;

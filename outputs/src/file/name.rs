@@ -13,13 +13,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// How many times of a name are kept parsed; records come in order, so that few are in use at once.
 const TIMES_KEPT: usize = 16;
 
+/// A name with one time put in, parsed.
+type Timed = (Box<[u8]>, Arc<Template>);
+
 /// See the module.
 pub(super) struct Name {
     text: String,
     /// Without conversions; else each time has its own.
     template: Option<Template>,
     /// The names of the last times that hold accessors too, parsed.
-    times: RwLock<Vec<(Box<[u8]>, Arc<Template>)>>,
+    times: RwLock<Vec<Timed>>,
 }
 
 thread_local! {
@@ -60,7 +63,7 @@ impl Name {
     }
 
     fn of_time(&self, timed: &[u8]) -> Option<Arc<Template>> {
-        let find = |times: &[(Box<[u8]>, Arc<Template>)]| {
+        let find = |times: &[Timed]| {
             times.iter().find(|(text, _)| **text == *timed).map(|(_, template)| template.clone())
         };
         if let Some(found) = find(&self.times.read().unwrap_or_else(PoisonError::into_inner)) {

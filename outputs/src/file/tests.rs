@@ -193,6 +193,18 @@ async fn files_rotate_by_size_and_old_ones_go() {
         ("rotate_max_size", "8"),
         ("rotate_max_files", "2"),
     ];
+    // Without compression a rotated file is the file as it was.
+    let plain = tempfile::tempdir().expect("a directory");
+    let mut uncompressed = entries.to_vec();
+    uncompressed[0].1 = plain.path().to_str().expect("text");
+    uncompressed.push(("rotate_gzip", "off"));
+    let output = configure(&PLUGIN, &uncompressed).expect("valid");
+    for _ in 0..2 {
+        output.deliver(&mut chunk(vec![segment(&*output, "t", ONE)])).await;
+    }
+    let names = std::fs::read_dir(plain.path()).expect("a directory").filter_map(Result::ok);
+    let texts: Vec<String> = names.map(|e| read(e.path().to_str().expect("text"))).collect();
+    assert_eq!(texts, ["{\"a\":1}\n", "{\"a\":1}\n"]);
     let output = configure(&PLUGIN, &entries).expect("valid");
     for _ in 0..5 {
         let verdict = output.deliver(&mut chunk(vec![segment(&*output, "t", ONE)])).await;

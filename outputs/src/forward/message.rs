@@ -6,9 +6,7 @@
 use super::options::{Mode, Wire};
 use crate::segment::{Event, Segment};
 use codecs::Bump;
-use codecs::msgpack::{
-    write_array_header, write_event_time, write_fields, write_map_header, write_str, write_uint,
-};
+use codecs::msgpack::{write_array_header, write_event_time, write_fields, write_str, write_uint};
 use codecs::record::Record;
 use ring::digest::{Context, SHA512};
 
@@ -156,7 +154,7 @@ fn write_binary_header(out: &mut Vec<u8>, length: usize) {
 #[cfg(any(test, feature = "fakes"))]
 pub(crate) fn acknowledgement(id: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    write_map_header(&mut out, 1);
+    codecs::msgpack::write_map_header(&mut out, 1);
     write_str(&mut out, b"ack");
     write_str(&mut out, id.as_bytes());
     out

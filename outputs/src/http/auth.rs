@@ -131,7 +131,7 @@ impl Auth {
 }
 
 /// Signs requests; finds credentials by the standard chain, or by a role, and keeps them while they are good.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     service: String,
     account: Account,
     endpoint: Endpoint,
@@ -170,13 +170,14 @@ impl Signer {
     }
 
     /// A signer for a service that finds credentials over such connections.
-    pub(super) fn of(service: String, account: Account, limits: Limits, tls: Tls) -> Signer {
+    pub(crate) fn of(service: String, account: Account, limits: Limits, tls: Tls) -> Signer {
         let endpoint =
             Endpoint { url: None, limits, tls: tls.clone(), credentials_tls: tls, request: CREDENTIALS_MAX };
         Signer { service, account, endpoint, found: Mutex::new(None) }
     }
 
-    async fn credentials(&self) -> Result<Credentials, String> {
+    /// Credentials that are good for some minutes. The error is for the log.
+    pub(crate) async fn credentials(&self) -> Result<Credentials, String> {
         let mut found = self.found.lock().await;
         let good = |credentials: &&Credentials| {
             credentials.expiry().is_none_or(|expiry| expiry > SystemTime::now() + REFRESH_BEFORE)
@@ -193,7 +194,7 @@ impl Signer {
     }
 
     /// Forgets credentials that were refused; false when they do not change by themselves.
-    async fn forget(&self, refused: &Credentials) -> bool {
+    pub(crate) async fn forget(&self, refused: &Credentials) -> bool {
         let mut found = self.found.lock().await;
         if found.as_ref() == Some(refused) {
             *found = None;
@@ -201,7 +202,8 @@ impl Signer {
         refused.expiry().is_some()
     }
 
-    fn sign(
+    /// Adds the signature of a request with this body.
+    pub(crate) fn sign(
         &self,
         credentials: &Credentials,
         request: &mut Request<Full<Bytes>>,

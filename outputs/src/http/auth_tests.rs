@@ -18,8 +18,11 @@ const DELIVERED: Verdict = Verdict::Delivered { dropped: 0 };
 const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/client.key");
 const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/client.crt");
 
+/// What a server answers to its request of this number.
+type Answers = fn(usize, &Request) -> Answer;
+
 /// A server that answers by a function of the number of the request, and remembers the requests.
-async fn server(answer: fn(usize, &Request) -> Answer) -> (Server, Arc<Mutex<Vec<Request>>>) {
+async fn server(answer: Answers) -> (Server, Arc<Mutex<Vec<Request>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let remember = seen.clone();
     let server = Server::start(
@@ -228,7 +231,7 @@ async fn a_token_is_renewed_before_it_expires() {
 #[tokio::test]
 async fn without_a_token_nothing_goes_out() {
     let (target, seen) = server(|_, _| status(200)).await;
-    let answers: [(fn(usize, &Request) -> Answer, &str); 3] = [
+    let answers: [(Answers, &str); 3] = [
         (|_, _| Answer { status: 401, ..ok(r#"{"error":"invalid_client"}"#) }, "answers 401, invalid_client"),
         (|_, _| ok(r#"{"token":"x"}"#), "without an access_token"),
         (|_, _| ok("<html>"), "without an access_token"),

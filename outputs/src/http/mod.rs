@@ -3,7 +3,7 @@
 //! Owns: the options, the body of a request, what a status means. Never: keeps a connection itself (see [`crate::client`]).
 //! Invariant: a request holds records of one tag; what a server took is not sent again by a retry.
 
-mod auth;
+pub(crate) mod auth;
 mod jwt;
 mod oauth2;
 mod options;
@@ -319,5 +319,7 @@ impl Output for Http {
 
 #[cfg(test)]
 mod auth_tests;
+#[cfg(test)]
+mod options_tests;
 #[cfg(test)]
 mod tests;

@@ -177,7 +177,7 @@ impl OAuth2 {
             .map_err(|_| format!("{server}: the access_token holds characters that a header cannot hold"))?;
         value.set_sensitive(true);
         let seconds: Option<f64> = field(&answer.body, b"expires_in").and_then(|text| text.parse().ok());
-        let good = seconds.map(|seconds| crate::net::duration(seconds));
+        let good = seconds.map(crate::net::duration);
         // A tenth less, and the skew; but a token that is good for less than that is used for half its time.
         let used = good.map(|good| good.mul_f64(0.9).saturating_sub(self.skew).max(good / 2));
         Ok(Token { value, renew: used.map(|used| Instant::now() + used) })

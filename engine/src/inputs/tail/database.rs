@@ -1,10 +1,12 @@
 //! The `DB`: which file was delivered up to where, in Fluent Bit's own SQLite schema.
 //!
-//! Owns: the table `in_tail_files` and its pragmas. Never: decides what an offset means, reads a log file.
-//! Invariant: what is written here was delivered; either program can go on from the other's file.
+//! Owns: the table `in_tail_files`, two columns of our own in it, and the pragmas. Never: decides what an offset means,
+//! reads a log file. What else is remembered of a file is in `pieces`.
+//! Invariant: what is written here was delivered; either program can go on from the other's file. `ripsaw_offset` is the
+//! offset that this program wrote: where it differs, Fluent Bit went on with the file meanwhile.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes before the offset that the marker covers at most (in_tail has the same).
 pub(super) const MARKER_BYTES: usize = 32;
@@ -33,7 +35,7 @@ impl Marker {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// `DB`.
-    pub(super) path: std::path::PathBuf,
+    pub(super) path: PathBuf,
     /// `DB.sync`, as the pragma's number.
     pub(super) sync: u8,
     /// `DB.locking`: nobody else may open the file.
@@ -43,7 +45,7 @@ pub(super) struct Settings {
 }
 
 /// One row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
     /// Its key.
     pub(super) id: i64,
@@ -59,23 +61,16 @@ pub(super) struct Row {
     pub(super) rotated: bool,
     /// What stands before the offset.
     pub(super) marker: Marker,
+    /// How large the file was at least.
+    pub(super) size: u64,
+    /// True when this program wrote the row last.
+    pub(super) ours: bool,
 }
 
 /// An open database.
 #[derive(Debug)]
 pub(super) struct Database {
-    connection: Connection,
-}
-
-/// When the `DB` at a path, or its journal, was written to last, in seconds and nanoseconds.
-pub(super) fn written(path: &Path) -> (i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-    let files = ["", "-wal", "-journal"].map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        std::fs::metadata(name).map(|meta| (meta.mtime(), meta.mtime_nsec())).unwrap_or_default()
-    });
-    files.into_iter().max().unwrap_or_default()
+    pub(super) connection: Connection,
 }
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS in_tail_files (\
@@ -88,6 +83,9 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS in_tail_files (\
   offset_marker INTEGER DEFAULT 0,\
   offset_marker_size INTEGER DEFAULT 0);";
 
+const SELECT: &str = "SELECT id, name, offset, inode, created, rotated, offset_marker, offset_marker_size, \
+                      ripsaw_offset, ripsaw_size FROM in_tail_files";
+
 impl Database {
     /// Opens or makes it, as in_tail does; a file of an older version gets the marker columns.
     pub(super) fn open(settings: &Settings) -> rusqlite::Result<Self> {
@@ -99,70 +97,103 @@ impl Database {
             connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE;")?;
         }
         connection.execute_batch(&format!("PRAGMA journal_mode={};", settings.journal_mode))?;
-        for column in ["offset_marker", "offset_marker_size"] {
+        for (column, default) in [
+            ("offset_marker", "0"),
+            ("offset_marker_size", "0"),
+            ("ripsaw_offset", "NULL"),
+            ("ripsaw_size", "0"),
+        ] {
             let there = connection
                 .prepare("SELECT 1 FROM pragma_table_info('in_tail_files') WHERE name=?1")?
                 .exists([column])?;
             if !there {
                 connection.execute_batch(&format!(
-                    "ALTER TABLE in_tail_files ADD COLUMN {column} INTEGER DEFAULT 0;"
+                    "ALTER TABLE in_tail_files ADD COLUMN {column} INTEGER DEFAULT {default};"
                 ))?;
             }
         }
+        connection.execute_batch(super::pieces::CREATE)?;
         Ok(Database { connection })
+    }
+
+    /// Opens it; what is there and is no database is put aside, and its new name given.
+    pub(super) fn open_or_replace(settings: &Settings) -> rusqlite::Result<(Self, Option<PathBuf>)> {
+        let error = match Database::open(settings) {
+            Ok(database) => return Ok((database, None)),
+            Err(error) => error,
+        };
+        let broken = matches!(
+            error.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+        );
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let renamed = |suffix: &str, more: &str| {
+            let mut name = settings.path.as_os_str().to_owned();
+            name.push(suffix);
+            let mut aside = name.clone();
+            aside.push(more);
+            (PathBuf::from(name), PathBuf::from(aside))
+        };
+        let more = format!(".corrupt-{}", now.as_secs());
+        let (path, aside) = renamed("", &more);
+        if !broken || aside.exists() || std::fs::rename(&path, &aside).is_err() {
+            return Err(error);
+        }
+        // A journal of the broken file must not be played into the new one.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let (path, aside) = renamed(suffix, &more);
+            drop(std::fs::rename(path, aside));
+        }
+        Ok((Database::open(settings)?, Some(aside)))
     }
 
     /// All rows, oldest first.
     pub(super) fn rows(&self) -> rusqlite::Result<Vec<Row>> {
-        let mut query = self.connection.prepare(
-            "SELECT id, name, offset, inode, created, rotated, offset_marker, offset_marker_size FROM in_tail_files ORDER BY id",
-        )?;
+        let mut query = self.connection.prepare(&format!("{SELECT} ORDER BY id"))?;
         query.query_map([], row)?.collect()
     }
 
     /// The newest row with this inode.
     pub(super) fn find(&self, inode: u64) -> rusqlite::Result<Option<Row>> {
         self.connection
-            .prepare_cached(
-                "SELECT id, name, offset, inode, created, rotated, offset_marker, offset_marker_size FROM in_tail_files \
-                 WHERE inode=?1 ORDER BY id DESC",
-            )?
+            .prepare_cached(&format!("{SELECT} WHERE inode=?1 ORDER BY id DESC"))?
             .query_row([inode as i64], row)
             .optional()
     }
 
-    /// Adds a file; returns its key.
-    pub(super) fn insert(
-        &self,
-        name: &Path,
-        inode: u64,
-        offset: u64,
-        marker: Marker,
-        created: i64,
-    ) -> rusqlite::Result<i64> {
+    /// Adds a file (`id` is not used yet); returns its key.
+    pub(super) fn insert(&self, row: &Row) -> rusqlite::Result<i64> {
         self.connection
             .prepare_cached(
-                "INSERT INTO in_tail_files (name, offset, inode, created, offset_marker, offset_marker_size) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO in_tail_files (name, offset, inode, created, offset_marker, offset_marker_size, \
+                 ripsaw_offset, ripsaw_size) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?2, ?7)",
             )?
             .execute(params![
-                name.to_string_lossy(),
-                offset as i64,
-                inode as i64,
-                created,
-                marker.hash as i64,
-                marker.size
+                row.name,
+                row.offset as i64,
+                row.inode as i64,
+                row.created,
+                row.marker.hash as i64,
+                row.marker.size,
+                row.size as i64
             ])?;
         Ok(self.connection.last_insert_rowid())
     }
 
-    /// Stores a delivered offset; false when the row is gone.
-    pub(super) fn update(&self, id: i64, offset: u64, marker: Marker) -> rusqlite::Result<bool> {
+    /// Stores what was delivered of a file; false when the row is gone.
+    pub(super) fn update(&self, row: &Row) -> rusqlite::Result<bool> {
         self.connection
             .prepare_cached(
-                "UPDATE in_tail_files SET offset=?1, offset_marker=?2, offset_marker_size=?3 WHERE id=?4",
+                "UPDATE in_tail_files SET offset=?1, offset_marker=?2, offset_marker_size=?3, ripsaw_offset=?1, \
+                 ripsaw_size=?4 WHERE id=?5",
             )?
-            .execute(params![offset as i64, marker.hash as i64, marker.size, id])
+            .execute(params![
+                row.offset as i64,
+                row.marker.hash as i64,
+                row.marker.size,
+                row.size as i64,
+                row.id
+            ])
             .map(|changed| changed > 0)
     }
 
@@ -201,6 +232,8 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         created: number(4)?,
         rotated: number(5)? != 0,
         marker: Marker { hash: number(6)? as u64, size: u32::try_from(number(7)?).unwrap_or(0) },
+        size: u64::try_from(number(9)?).unwrap_or(0),
+        ours: row.get::<_, Option<i64>>(8)? == Some(number(2)?),
     })
 }
 
@@ -218,16 +251,26 @@ mod tests {
         let marker = Marker::of(b"line one\n");
         {
             let db = Database::open(&settings(&dir)).expect("open");
-            let id =
-                db.insert(Path::new("/a.log"), u64::MAX - 5, 3, Marker::default(), 1000).expect("insert");
-            assert!(db.transaction(|db| db.update(id, 9, marker)).expect("update"));
+            let row = Row {
+                name: "/a.log".into(),
+                inode: u64::MAX - 5,
+                offset: 3,
+                created: 1000,
+                ..Row::default()
+            };
+            let id = db.insert(&row).expect("insert");
+            let row = Row { id, offset: 9, marker, size: 12, ..row };
+            assert!(db.transaction(|db| db.update(&row)).expect("update"));
             db.rotate(id, Path::new("/a.log.1")).expect("rotate");
-            assert!(!db.update(id + 1, 9, marker).expect("update"));
+            assert!(!db.update(&Row { id: id + 1, ..row }).expect("update"));
         }
         let db = Database::open(&settings(&dir)).expect("open again");
         let row = db.find(u64::MAX - 5).expect("query").expect("row");
         assert_eq!((row.name.as_str(), row.offset, row.rotated, row.created), ("/a.log.1", 9, true, 1000));
-        assert_eq!(row.marker, marker);
+        assert_eq!((row.marker, row.size, row.ours), (marker, 12, true));
+        // As Fluent Bit does.
+        db.connection.execute("UPDATE in_tail_files SET offset=10 WHERE id=?1", [row.id]).expect("update");
+        assert!(!db.find(u64::MAX - 5).expect("query").expect("row").ours);
         db.delete(row.id).expect("delete");
         assert_eq!(db.rows().expect("rows"), []);
     }
@@ -244,7 +287,9 @@ mod tests {
         drop(old);
         let db = Database::open(&settings(&dir)).expect("open");
         assert_eq!(db.rows().expect("rows")[0].marker, Marker::default());
-        assert!(db.update(1, 8, Marker::of(b"x")).expect("update"));
+        assert!(!db.rows().expect("rows")[0].ours);
+        let row = Row { id: 1, offset: 8, marker: Marker::of(b"x"), ..Row::default() };
+        assert!(db.update(&row).expect("update"));
     }
 
     #[test]
@@ -252,7 +297,7 @@ mod tests {
         let dir = crate::testing::ScratchDir::new();
         let db = Database::open(&settings(&dir)).expect("open");
         let failed = db.transaction(|db| {
-            db.insert(Path::new("/a"), 1, 0, Marker::default(), 0)?;
+            db.insert(&Row { name: "/a".into(), inode: 1, ..Row::default() })?;
             Err::<(), _>(rusqlite::Error::InvalidQuery)
         });
         assert!(failed.is_err());

@@ -6,10 +6,13 @@
 //! predecessor; nothing is done per idle file between scans.
 
 use super::Tail;
+use super::database::Marker;
 use super::glob::{Visitor, matches};
 use super::gzip::{Gzip, is_gzip};
+use super::identity::{Head, head_of, last_bytes};
 use super::read::undelivered;
-use super::state::{File, Id, LastBytes, Slot};
+use super::siblings::{Folders, Listed};
+use super::state::{File, Id, Slot};
 use super::watch::{Change, Event, Folder};
 use crate::log;
 use rustix::fs::{Mode, OFlags};
@@ -25,6 +28,9 @@ const LINKS_MAX: usize = 40;
 
 /// Halves of renames that are remembered.
 const MOVED_MAX: usize = 256;
+
+/// How often events are taken again because the last ones made files be opened.
+const EVENT_READS_MAX: usize = 64;
 
 /// What is known of one name in a watched folder.
 #[derive(Debug, Default)]
@@ -135,9 +141,16 @@ impl Tail {
     /// Takes events from the watched folders.
     pub(super) fn take_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
-        self.watcher.take(&mut events);
-        for event in events.drain(..) {
-            self.event(event);
+        for _ in 0..EVENT_READS_MAX {
+            self.opened = false;
+            self.watcher.take(&mut events);
+            for event in events.drain(..) {
+                self.event(event);
+            }
+            // What is read of a new file stays behind the files before it that the kernel has told of by now.
+            if !self.opened {
+                break;
+            }
         }
         // Halves whose other one is in no watched folder; a pair may come in two reads.
         if self.moved.len() > MOVED_MAX {
@@ -209,13 +222,30 @@ impl Tail {
     }
 
     /// Reads a file that was at a slot's path for a moment, before the one that is there now.
-    pub(super) fn open_missed(&mut self, path: &Path, slot: Id) {
+    fn open_missed(&mut self, path: &Path, slot: Id) {
         let Some(slot) = self.slots.get(slot) else { return };
-        let (current, chain) = (slot.current, slot.chain);
-        let Some((fd, stat)) = open_file(path).ok().filter(|(_, stat)| stat.st_size > 0) else { return };
-        let (Some(chain), key) = (chain, (stat.st_dev, stat.st_ino)) else { return };
-        if self.by_inode.contains_key(&key) || self.is_being_copied(current, &fd, &stat) {
-            return;
+        let (current, Some(chain), at) = (slot.current, slot.chain, slot.path.clone()) else { return };
+        let listed: Vec<Listed> =
+            Folders::default().list(path).into_iter().filter(|f| f.path == path).collect();
+        if !self.missed(&at, &listed, &self.heads(chain)).is_empty()
+            && let Some(id) = self.insert_missed(path, chain)
+        {
+            self.place_before(id, chain, current);
+        }
+    }
+
+    /// First bytes of the pieces that the `DB` knows of a chain.
+    pub(super) fn heads(&self, chain: Id) -> Vec<Marker> {
+        let path = self.chains.get(chain).map(|c| c.path.clone()).unwrap_or_default();
+        self.database.as_ref().and_then(|db| db.heads(&path).ok()).unwrap_or_default()
+    }
+
+    /// Opens a rotated file that was never seen at its path; it has no place yet.
+    pub(super) fn insert_missed(&mut self, path: &Path, chain: Id) -> Option<Id> {
+        let (fd, stat) = open_file(path).ok()?;
+        let key = (stat.st_dev, stat.st_ino);
+        if self.by_inode.contains_key(&key) {
+            return None;
         }
         log!(
             Info,
@@ -224,40 +254,47 @@ impl Tail {
             path.display()
         );
         let gzip = is_gzip(path).then(|| Box::new(Gzip::new()));
-        let until = Some(Instant::now() + self.settings.rotate_wait);
-        let id =
-            self.files.insert(File { gzip, in_hole: true, orphan_until: until, ..new_file(fd, key, chain) });
-        self.by_inode.insert(key, id);
-        self.place_before(id, chain, current);
-        self.dirty_row(id);
-        self.count_opened();
-        self.orphans.push(id);
-        self.queue(id);
+        let size = stat.st_size as u64;
+        let mut file = File { gzip, in_hole: true, size, seen: coarse_now(), ..new_file(fd, key, chain) };
+        if file.gzip.is_none() {
+            file.head = head_of(&file, u64::MAX);
+        }
+        Some(self.insert_orphan(file))
     }
 
-    /// Gives a file its place in a chain: before `current`, or in a chain of its own when that one has begun.
-    fn place_before(&mut self, id: Id, chain_id: Id, current: Option<Id>) {
+    /// Gives a file its place in a chain: before `current` (last, where nothing is at the path), or in a chain of its own
+    /// when that one has begun.
+    pub(super) fn place_before(&mut self, id: Id, chain_id: Id, current: Option<Id>) {
+        let last = self.chains.get(chain_id).and_then(|c| c.members.last().copied());
+        if current.is_none() && self.chains.get(chain_id).is_some() {
+            let number = self.number_in(chain_id, id);
+            if let Some(file) = self.files.get_mut(id) {
+                (file.number, file.order, file.after) = (number, number, last);
+            }
+            return;
+        }
         let Some(chain) = self.chains.get_mut(chain_id) else { return };
         let waiting = current
             .and_then(|c| self.files.get_mut(c))
             .filter(|c| c.chain == chain_id && c.number > chain.started);
         if let Some(successor) = waiting {
             let (number, after) = (successor.number, successor.after.replace(id));
-            successor.number = chain.next;
+            (successor.number, successor.order) = (chain.next, chain.next);
             successor.asked = false;
             chain.next += 1;
             let at = chain.members.iter().position(|m| Some(*m) == current).unwrap_or(chain.members.len());
             chain.members.insert(at, id);
             if let Some(file) = self.files.get_mut(id) {
-                (file.number, file.after) = (number, after);
+                (file.number, file.order, file.after) = (number, number, after);
             }
+            current.into_iter().for_each(|id| self.dirty_row(id));
             return;
         }
         let (tag, path) = (chain.tag.clone(), chain.path.clone());
         let own = self.new_chain(tag, path, false);
         let number = self.number_in(own, id);
         if let Some(file) = self.files.get_mut(id) {
-            (file.chain, file.number) = (own, number);
+            (file.chain, file.number, file.order) = (own, number, number);
         }
     }
 
@@ -271,6 +308,9 @@ impl Tail {
             // Patterns may go on below it.
             self.search = true;
             return;
+        }
+        if slots.is_empty() {
+            self.strangers.insert(key.0, coarse_now());
         }
         let Some(path) = self.watcher.path(key.0).map(|folder| folder.join(&key.1)) else { return };
         if slots.is_empty()
@@ -296,7 +336,7 @@ impl Tail {
     }
 
     /// A path that matches and is not known.
-    fn consider(&mut self, path: PathBuf) {
+    pub(super) fn consider(&mut self, path: PathBuf) {
         let text = path.as_os_str().as_bytes();
         if self.settings.exclude.iter().any(|pattern| matches(pattern, text, false))
             || self.by_path.contains_key(&path)
@@ -324,6 +364,9 @@ impl Tail {
         }
         if self.is_too_old(&meta) {
             self.ignored.insert(path, meta.size());
+            return;
+        }
+        if self.is_of_another_path(&path, meta.ino()) {
             return;
         }
         let ignored = self.ignored.remove(&path).filter(|&size| size <= meta.size());
@@ -447,13 +490,14 @@ impl Tail {
             gzip: is_gzip(&path).then(|| Box::new(Gzip::new())),
             after: predecessor,
             slots: 1,
+            seen: coarse_now(),
             ..new_file(fd, key, chain)
         };
         let id = self.files.insert(file);
         self.by_inode.insert(key, id);
         let number = self.number_in(chain, id);
         if let Some(file) = self.files.get_mut(id) {
-            file.number = number;
+            (file.number, file.order) = (number, number);
         }
         if let Some(slot) = self.slots.get_mut(slot_id) {
             (slot.current, slot.chain) = (Some(id), Some(chain));
@@ -475,43 +519,19 @@ impl Tail {
 
     /// Decides where reading starts: the `DB` first, then the options.
     fn set_start(&mut self, id: Id, path: &Path, start: Start, size: u64) {
-        let Some(file) = self.files.get_mut(id) else { return };
         let mut at = match start {
             Start::Head => 0,
             Start::End => size,
             Start::At(at) => at,
         };
-        let row = self.database.as_ref().and_then(|db| db.find(file.key.1).ok().flatten());
-        let name = path.to_string_lossy();
-        match row {
-            Some(row) if !self.settings.compare_filename || row.name == name => {
-                file.row = row.id;
-                self.claimed.insert(row.id);
-                let checked = super::resume::check(file, &row, size);
-                if checked.is_none() {
-                    // The inode is used again, or the file was truncated: what it held may be found elsewhere.
-                    file.truncated = true;
-                    self.displaced.push(super::database::Row { id: 0, ..row.clone() });
-                    log!(
-                        Warn,
-                        self.settings.name,
-                        "{name} is not what the `DB` remembers up to {}: it is read from its head",
-                        row.offset
-                    );
-                }
-                at = checked.unwrap_or(0);
-                if self.first_scan && checked == Some(0) && size > 0 {
-                    self.untouched.push(row);
-                }
-            }
-            Some(row) => {
-                // The inode is used by another file now.
-                if let Some(db) = &self.database {
-                    drop(db.delete(row.id));
-                }
-                self.dirty_row(id);
-            }
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.size = size;
+        match self.resume(id, path, size) {
+            Some(known) => at = known,
             None => self.dirty_row(id),
+        }
+        if let Some(file) = self.files.get_mut(id).filter(|f| size == 0 && f.after.is_none()) {
+            file.fresh = true;
         }
         self.start_at(id, at, size);
     }
@@ -523,12 +543,13 @@ impl Tail {
             if at > 0 && at == size {
                 // Read to its end before.
                 (file.read_at, file.line_at) = (size, size);
-            } else if at > 0 && super::resume::skip_text(file, at).is_none() {
+            } else if at > 0 && super::identity::skip_text(file, at).is_none() {
                 return self.give_up(id, "cannot be expanded up to where it was delivered");
             }
         } else {
             (file.read_at, file.line_at) = (at, at);
             file.last = last_bytes(file, at);
+            file.head = head_of(file, size);
         }
         file.in_hole = file.line_at == 0;
         file.submitted = file.line_at;
@@ -538,7 +559,7 @@ impl Tail {
             return;
         }
         file.bulk =
-            file.gzip.is_none() && !file.truncated && size - file.read_at >= self.settings.block_bytes as u64;
+            file.gzip.is_none() && !file.fresh && size - file.read_at >= self.settings.block_bytes as u64;
         self.queue(id);
         if let Some(file) = self.files.get_mut(id) {
             file.at_eof = false;
@@ -556,7 +577,7 @@ impl Tail {
     }
 
     /// Registers the names that lead to a slot's file: the path, each link on the way, the target.
-    fn register_names(&mut self, slot_id: Id) {
+    pub(super) fn register_names(&mut self, slot_id: Id) {
         let Some(slot) = self.slots.get(slot_id) else { return };
         let (mut path, file) = (slot.path.clone(), slot.current);
         self.unregister_names(slot_id);
@@ -661,7 +682,7 @@ impl Tail {
     }
 
     pub(super) fn count_opened(&mut self) {
-        self.opened_any = true;
+        (self.opened, self.opened_any) = (true, true);
         self.engine.metrics().files_opened.fetch_add(1, Relaxed);
         self.engine.metrics().files_open.fetch_add(1, Relaxed);
     }
@@ -706,7 +727,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         joined: None,
         skipping: false,
         in_hole: false,
-        last: LastBytes::default(),
+        last: Default::default(),
         queued: false,
         at_eof: true,
         bulk: false,
@@ -722,10 +743,15 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         delivered: 0,
         earlier: None,
         row: 0,
-        truncated: false,
-        copies_until: None,
-        copy: None,
-        copy_of: None,
+        piece: 0,
+        written: Default::default(),
+        order: 0,
+        head: Head::default(),
+        seen: (0, 0),
+        fresh: false,
+        again: false,
+        stale: false,
+        size: 0,
         row_dirty: false,
     }
 }
@@ -735,17 +761,10 @@ fn has_news(file: &File) -> bool {
     rustix::fs::fstat(&file.fd).is_ok_and(|stat| stat.st_size as u64 != file.read_at)
 }
 
-/// The bytes directly before an offset.
-pub(super) fn last_bytes(file: &File, at: u64) -> LastBytes {
-    let mut bytes = [0; super::database::MARKER_BYTES];
-    let len = bytes.len().min(usize::try_from(at).unwrap_or(usize::MAX));
-    let mut last = LastBytes::default();
-    if let Ok(got) = rustix::io::pread(&file.fd, &mut bytes[..len], at - len as u64)
-        && got == len
-    {
-        last.push(&bytes[..len]);
-    }
-    last
+/// The time that a file which is written to now gets.
+pub(super) fn coarse_now() -> (i64, i64) {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec, now.tv_nsec)
 }
 
 /// The name that an open file has now.

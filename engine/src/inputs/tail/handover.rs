@@ -9,29 +9,18 @@ use super::database::{self, Database, Row};
 use crate::inputs::Engine;
 use crate::log;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// What is kept of one input.
 struct Offsets {
+    /// For the input that reads the same patterns.
+    database: Mutex<Option<Database>>,
+    /// For any other one.
     rows: Vec<Row>,
-    /// When it stopped.
-    stopped: (i64, i64),
 }
 
 /// Keys of what is kept begin so; the patterns follow.
 const KEPT: &str = "tail:";
-
-impl database::Settings {
-    /// One that ends with the program.
-    pub(super) fn in_memory() -> database::Settings {
-        database::Settings {
-            path: PathBuf::from(":memory:"),
-            sync: 0,
-            exclusive: false,
-            journal_mode: "MEMORY",
-        }
-    }
-}
 
 impl Settings {
     fn kept_as(&self) -> String {
@@ -39,36 +28,40 @@ impl Settings {
     }
 
     /// Keeps all offsets for the inputs of the next configuration.
-    pub(super) fn hand_on(&self, engine: &dyn Engine, database: &Database) {
-        let now = crate::shards::now();
+    pub(super) fn hand_on(&self, engine: &dyn Engine, database: Database) {
         match database.rows() {
             Ok(rows) => {
-                let offsets = Offsets { rows, stopped: (now.secs, i64::from(now.nanos)) };
+                let offsets = Offsets { rows, database: Mutex::new(Some(database)) };
                 engine.keep(self.kept_as(), Arc::new(offsets));
             }
             Err(error) => log!(Error, self.name, "offsets cannot be handed on: {error}"),
         }
     }
 
-    /// Takes the offsets of the input that read the same patterns; else those of any input, for the files that these
-    /// patterns name. Gives when that was.
-    pub(super) fn take_over(&self, engine: &dyn Engine, database: &Database) -> (i64, i64) {
+    /// The database of the input that read the same patterns; else a new one, with the offsets of all files that these
+    /// patterns name, whichever input read them.
+    pub(super) fn take_over(&self, engine: &dyn Engine) -> rusqlite::Result<Database> {
         let kept = engine.kept(KEPT);
         let same = kept.iter().find(|(key, _)| *key == self.kept_as());
-        let all = same.map_or(&kept[..], std::slice::from_ref);
-        let mut stopped = (0, 0);
-        for offsets in all.iter().filter_map(|(_, kept)| kept.clone().downcast::<Offsets>().ok()) {
-            let wanted = |row: &&Row| {
-                same.is_some() || self.patterns.iter().any(|pattern| pattern.matches(Path::new(&row.name)))
-            };
-            for row in offsets.rows.iter().filter(wanted) {
-                let name = Path::new(&row.name);
-                if let Err(error) = database.insert(name, row.inode, row.offset, row.marker, row.created) {
-                    log!(Error, self.name, "the offset of {} is not taken over: {error}", row.name);
-                }
-            }
-            stopped = offsets.stopped.max(stopped);
+        let taken = same.and_then(|(_, kept)| {
+            let offsets = kept.downcast_ref::<Offsets>()?;
+            offsets.database.lock().expect("handover lock").take()
+        });
+        if let Some(database) = taken {
+            return Ok(database);
         }
-        stopped
+        let database = Database::open(&database::Settings {
+            path: PathBuf::from(":memory:"),
+            sync: 0,
+            exclusive: false,
+            journal_mode: "MEMORY",
+        })?;
+        for offsets in kept.iter().filter_map(|(_, kept)| kept.downcast_ref::<Offsets>()) {
+            let named = |row: &&Row| self.patterns.iter().any(|p| p.matches(Path::new(&row.name)));
+            for row in offsets.rows.iter().filter(named) {
+                database.insert(row)?;
+            }
+        }
+        Ok(database)
     }
 }

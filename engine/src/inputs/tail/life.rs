@@ -5,8 +5,9 @@
 
 use super::Tail;
 use super::read::undelivered;
-use super::state::{Chain, ChainCursor, FIRST_NUMBER, Id};
+use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id};
 use crate::job::Position;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,7 +25,9 @@ impl Tail {
     /// Closes a finished file when all of it is delivered (or nobody wants to know).
     pub(super) fn close_if_done(&mut self, id: Id) {
         let Some(file) = self.files.get(id) else { return };
-        if !file.finished || (self.database.is_some() && undelivered(file)) {
+        // A row that waits for others of its source is written first.
+        let waits = || undelivered(file) || (file.row_dirty && !self.database_down);
+        if !file.finished || (self.database.is_some() && waits()) {
             return;
         }
         let Some(file) = self.files.remove(id) else { return };
@@ -35,18 +38,8 @@ impl Tail {
             }
             self.drop_name_if_empty(key);
         }
-        if let (Some(db), true, true) = (&self.database, file.row != 0, file.orphan_until.is_some()) {
-            drop(db.delete(file.row));
-        }
-        // A reused key must not stand for this file.
-        if file.copy_of.is_some() {
-            let made_of_it: Vec<Id> =
-                self.files.iter().filter(|(_, f)| f.copy == Some(id)).map(|(id, _)| id).collect();
-            for other in made_of_it {
-                if let Some(other) = self.files.get_mut(other) {
-                    other.copy = None;
-                }
-            }
+        if file.orphan_until.is_some() {
+            self.forget_row(&file);
         }
         let members = self.chains.get(file.chain).map(|c| c.members.clone()).unwrap_or_default();
         for other in members {
@@ -63,6 +56,18 @@ impl Tail {
         if let Some((earlier, _, _)) = file.earlier {
             self.leave_chain(earlier, id);
         }
+    }
+
+    /// All of a rotated file is delivered. Its piece is remembered, in case it is met again, compressed.
+    fn forget_row(&self, file: &File) {
+        let (Some(db), true) = (&self.database, file.row != 0) else { return };
+        let path = self.chains.get(file.chain).map(|c| c.path.clone()).unwrap_or_default();
+        let forgotten = db.transaction(|db| {
+            db.delete(file.row)?;
+            db.piece_done(file.piece, &path)
+        });
+        // What is not forgotten now is found to be read when the program starts again.
+        drop(forgotten);
     }
 
     fn vacate_slots_of(&mut self, id: Id) {
@@ -149,6 +154,9 @@ impl Tail {
             self.undelivered.remove(&id);
             if let Some(source) = chain.source {
                 self.engine.close(&source);
+            }
+            if let (Some(db), false) = (&self.database, self.by_path.contains_key(Path::new(&*chain.path))) {
+                drop(db.forget_done(&chain.path));
             }
         }
     }

@@ -10,11 +10,16 @@ mod discover;
 mod glob;
 mod gzip;
 mod handover;
+mod identity;
+#[cfg(test)]
+mod interleavings;
 mod life;
 mod options;
+mod pieces;
 mod read;
 mod resume;
 mod rows;
+mod siblings;
 mod state;
 mod tag;
 #[cfg(test)]
@@ -26,16 +31,17 @@ use self::database::Database;
 use self::discover::{Moved, Name};
 use self::glob::Pattern;
 use self::options::Options;
+use self::resume::Remembered;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
 use self::watch::{Event, Folder, Watcher};
-use super::{Configured, Context, Input, InputContext, Plugin};
-use crate::decode::{LineDecoder, LineOptions};
+use super::{Configured, Context, Input, InputContext, Plugin, parser_named};
+use crate::decode::{Grouping, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::nearest;
 use codecs::conf::{Diagnostics, OptionSpec, Section};
-use codecs::multiline::Chain as Grouping;
+use codecs::multiline::{Chain as Rules, DockerMode, FirstLine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
@@ -96,8 +102,6 @@ struct Configuration {
 /// A running input.
 struct Tail {
     settings: Settings,
-    /// There is no `DB`, but one in memory, for a reload.
-    in_memory: bool,
     engine: InputContext,
     reader: Reader,
     watcher: Watcher,
@@ -118,25 +122,27 @@ struct Tail {
     news: Arc<News>,
     /// Chains of which something is on its way.
     undelivered: HashSet<Id>,
-    /// Rows of the `DB` that belong to an open file.
-    claimed: HashSet<i64>,
-    /// Rows whose inode holds something else now.
-    displaced: Vec<database::Row>,
-    /// Rows of which nothing was delivered: copies of the file may have been made while nobody looked.
-    untouched: Vec<database::Row>,
-    /// When the `DB` was written to last before this start.
-    database_written: (i64, i64),
+    /// What the `DB` said at the start.
+    remembered: Remembered,
+    /// Rows to delete with the next write: of what has another row by then.
+    old_rows: Vec<i64>,
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
+    /// When rows were written last.
+    rows_written: Option<Instant>,
     database_down: bool,
     events: Vec<Event>,
     moved: Vec<Moved>,
+    /// When a name that no path leads over last appeared in a folder.
+    strangers: HashMap<Folder, (i64, i64)>,
     /// A scan is needed: for new names, or for everything.
     search: bool,
     rescan: bool,
     first_scan: bool,
     opened_any: bool,
+    /// A file was opened since this was reset.
+    opened: bool,
     ended: bool,
 }
 
@@ -186,20 +192,6 @@ fn decoder(
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn crate::decode::Decoder>> {
     let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
-    for (key, on) in [("Docker_Mode", options.docker_mode.0), ("Multiline", options.multiline.0)] {
-        if on {
-            diagnostics
-                .error(
-                    span(key),
-                    format!(
-                        "{}: `{}` is refused: its joins are those of old versions",
-                        context.name,
-                        key.to_lowercase()
-                    ),
-                )
-                .help("use `multiline.parser docker, cri`, or a [MULTILINE_PARSER] of your own");
-        }
-    }
     let parser = options.parser.as_ref().and_then(|name| {
         let found = context.parsers.get(&name.0).cloned();
         if found.is_none() {
@@ -214,18 +206,99 @@ fn decoder(
         }
         found
     });
-    let chain = multiline(options, section, context, diagnostics)?;
+    let grouping = grouping(options, section, context, diagnostics)?;
+    // As in Fluent Bit: joined lines are not parsed once more.
+    let parser = parser.filter(|_| !matches!(grouping, Some(Grouping::FirstLine(..))));
     if diagnostics.has_errors() {
         return None;
     }
     Some(Arc::new(LineDecoder::new(LineOptions {
         key: options.key.0.clone(),
         parser,
-        multiline: chain,
+        multiline: grouping,
         path_key: options.path_key.as_ref().map(|t| t.0.clone()),
         offset_key: options.offset_key.as_ref().map(|t| t.0.clone()),
         skip_empty_lines: options.skip_empty_lines.0,
     })))
+}
+
+/// What makes one record of several lines; `multiline.parser` wins over the modes of old versions, as in Fluent Bit.
+/// `None` when an error was reported.
+fn grouping(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Option<Grouping>> {
+    let chain = multiline(options, section, context, diagnostics)?;
+    let (docker, first_line) = (options.docker_mode.0, options.multiline.0);
+    if docker && first_line {
+        let span = section.get("Docker_Mode").map_or(&section.span, |e| &e.value_span);
+        let message = format!("{}: `docker_mode` cannot stand beside `multiline on`", context.name);
+        diagnostics.error(span, message);
+        return None;
+    }
+    let first_line = match first_line {
+        true => Some(by_first_line(options, section, context, diagnostics)?),
+        false => None,
+    };
+    let docker = || docker.then(|| docker_mode(options, section, context, diagnostics));
+    Some(chain.map(Grouping::Chain).or(first_line).or_else(docker))
+}
+
+/// `Multiline On`.
+fn by_first_line(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Grouping> {
+    let span = |key: &str| section.get(key).map_or(&section.span, |e| &e.value_span);
+    if options.parser.is_some() {
+        let message = format!("{}: with `multiline on`, `parser` has no effect", context.name);
+        diagnostics.warning(span("Parser"), message);
+    }
+    let Some(name) = &options.parser_firstline else {
+        let message = format!("{}: `multiline` needs a `parser_firstline`", context.name);
+        diagnostics.error(span("Multiline"), message);
+        return None;
+    };
+    let first = parser_named(&name.0, "Parser_Firstline", section, context, diagnostics);
+    let is_other = |key: &str| key.starts_with("parser_") && key != "parser_firstline";
+    let entries = section.entries.iter().filter(|e| is_other(&e.key.to_ascii_lowercase()));
+    let others: Vec<_> =
+        entries.map(|e| parser_named(&e.value, &e.key, section, context, diagnostics)).collect();
+    let mode = FirstLine {
+        first: first?,
+        others: others.into_iter().collect::<Option<_>>()?,
+        limit: context.multiline_limit,
+    };
+    Some(Grouping::FirstLine(mode, milliseconds(options.multiline_flush.0 as i64)))
+}
+
+/// `Docker_Mode On`.
+fn docker_mode(
+    options: &Options,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Grouping {
+    let parser = options.docker_mode_parser.as_ref().and_then(|name| {
+        let found = context.parsers.get(&name.0).cloned();
+        if found.is_none() {
+            // As in Fluent Bit: line feeds alone then end a record.
+            let span = section.get("Docker_Mode_Parser").map_or(&section.span, |e| &e.value_span);
+            diagnostics.warning(span, format!("{}: parser `{}` is not defined", context.name, name.0));
+        }
+        found
+    });
+    let mode = DockerMode { parser, limit: context.multiline_limit };
+    Grouping::DockerMode(mode, milliseconds(options.docker_mode_flush.0))
+}
+
+/// A time to wait in seconds, where what is not above 0 counts as 1, as in Fluent Bit.
+fn milliseconds(seconds: i64) -> u64 {
+    seconds.clamp(1, 86_400).unsigned_abs() * 1000
 }
 
 /// The chain of `multiline.parser`; `None` when a name is unknown.
@@ -234,7 +307,7 @@ fn multiline(
     section: &Section,
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
-) -> Option<Option<Grouping>> {
+) -> Option<Option<Rules>> {
     let names: Vec<&String> = options.multiline_parser.iter().flat_map(|list| &list.0).collect();
     let span = section.get("multiline.parser").map_or(&section.span, |e| &e.value_span);
     let mut chain = Vec::new();
@@ -256,7 +329,7 @@ fn multiline(
     if chain.is_empty() {
         return Some(None);
     }
-    match Grouping::new(chain, None) {
+    match Rules::new(chain, None) {
         Ok(chain) => Some(Some(chain.with_limit(context.multiline_limit))),
         Err(rule) => {
             diagnostics.error(span, format!("{}: `multiline.parser`: {rule}", context.name));
@@ -357,24 +430,34 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let mut settings = settings;
-        let in_memory = settings.db.is_none() && engine.hot_reload();
-        if in_memory {
-            settings.db = Some(database::Settings::in_memory());
-        }
-        let mut database_written =
-            settings.db.as_ref().map(|db| database::written(&db.path)).unwrap_or_default();
-        let database = match settings.db.as_ref().map(Database::open).transpose() {
-            Ok(database) => database,
+        let opened = match &settings.db {
+            Some(db) => Database::open_or_replace(db).map(Some),
+            // Nothing to put on a disk, but something to hand on.
+            None if engine.hot_reload() => settings.take_over(&*engine).map(|db| Some((db, None))),
+            None => Ok(None),
+        };
+        let database = match opened {
+            Ok(None) => None,
+            Ok(Some((database, None))) => Some(database),
+            Ok(Some((database, Some(aside)))) => {
+                engine.metrics().database_errors.fetch_add(1, Relaxed);
+                log!(
+                    Error,
+                    settings.name,
+                    "the `DB` is damaged, it was moved to {} and a new one begun: files are read as if they were never \
+                     seen; to go on from old offsets, stop, repair it (sqlite3 … .recover) and move it back",
+                    aside.display()
+                );
+                Some(database)
+            }
             Err(error) => {
                 let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
-                engine.fail(format!("could not open/create database {path}: {error}"));
+                engine.fail(format!(
+                    "could not open/create database {path}: {error}; its folder must exist and be writable"
+                ));
                 return None;
             }
         };
-        if let Some(database) = database.as_ref().filter(|_| in_memory) {
-            database_written = settings.take_over(&*engine, database);
-        }
         let (watcher, refused) = Watcher::new(settings.inotify);
         if let Some(error) = refused {
             log!(
@@ -385,7 +468,6 @@ impl Tail {
             );
         }
         Some(Tail {
-            in_memory,
             settings,
             engine,
             reader,
@@ -403,35 +485,33 @@ impl Tail {
             told: HashSet::new(),
             news: Arc::default(),
             undelivered: HashSet::new(),
-            claimed: HashSet::new(),
-            displaced: Vec::new(),
-            untouched: Vec::new(),
-            database_written,
+            remembered: Remembered::default(),
+            old_rows: Vec::new(),
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
+            rows_written: None,
             database_down: false,
             events: Vec::new(),
             moved: Vec::new(),
+            strangers: HashMap::new(),
             search: false,
             rescan: false,
             first_scan: true,
             opened_any: false,
+            opened: false,
             ended: false,
         })
     }
 
     /// Runs until the engine stops it.
     fn run(&mut self) {
-        self.scan(false);
-        self.recover_rotated();
-        self.store_new_rows();
-        self.first_scan = false;
+        self.begin();
         let mut timers = Timers::new(&self.settings, Instant::now());
         while !self.engine.stopping() {
             let now = Instant::now();
             self.on_time(&mut timers, now);
-            if now >= timers.events {
+            if now >= timers.events || self.opened {
                 self.take_events();
                 timers.events = now + GATHER;
             }
@@ -444,6 +524,15 @@ impl Tail {
             }
         }
         self.stop();
+    }
+
+    /// Finds the files, and where they are gone on with.
+    fn begin(&mut self) {
+        self.remember();
+        self.scan(false);
+        self.recover_rotated();
+        self.first_scan = false;
+        self.store_new_rows();
     }
 
     /// Does what is due.
@@ -552,7 +641,10 @@ impl Tail {
         }
         self.take_deliveries();
         self.write_rows();
-        if let Some(database) = self.database.as_ref().filter(|_| self.in_memory && self.engine.reloading()) {
+        if self.settings.db.is_none()
+            && self.engine.reloading()
+            && let Some(database) = self.database.take()
+        {
             self.settings.hand_on(&*self.engine, database);
         }
     }

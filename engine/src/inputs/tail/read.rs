@@ -22,7 +22,7 @@ const ADVISE_BYTES: u64 = 8 << 20;
 struct Outcome {
     file: Id,
     charge: usize,
-    /// For a staged read: how many bytes before the position were read again, to see whether they are still there.
+    /// How many bytes before the position were read again, to see whether they are still there.
     overlap: usize,
     target: Target,
     result: std::io::Result<usize>,
@@ -101,12 +101,13 @@ impl Tail {
         let mut batch: Vec<Request<'_>> = Vec::with_capacity(picked.len());
         for ((id, charge), overlap) in picked.iter().zip(&mut overlaps) {
             let file = self.files.get(*id).expect("picked files exist");
+            *overlap = if file.gzip.is_some() { 0 } else { file.last.get().len() };
             let target = if file.bulk {
                 let mut buffer = self.engine.buffer(*charge);
-                buffer.extend_from_slice(&file.partial);
+                // The rest of it is read again.
+                buffer.extend_from_slice(&file.partial[..file.partial.len().saturating_sub(*overlap)]);
                 Target::Append(buffer, self.settings.block_bytes)
             } else {
-                *overlap = if file.gzip.is_some() { 0 } else { file.last.get().len() };
                 Target::Stage
             };
             batch.push(Request::new(file.fd.as_fd(), file.read_at - *overlap as u64, target));
@@ -133,12 +134,19 @@ impl Tail {
         };
         match target {
             Target::Append(buffer, limit) => {
-                let new = got;
-                file.last.push(&buffer[buffer.len() - new..]);
-                file.bulk = new == limit;
-                file.read_at += new as u64;
-                self.lines(id, buffer, charge);
-                self.after_read(id, new, new == limit);
+                let kept = file.partial.len().saturating_sub(overlap);
+                if !file.goes_on(&buffer[kept..], overlap) {
+                    self.engine.recycle(buffer);
+                    self.engine.release(charge);
+                    return self.truncated(id);
+                }
+                let full = got == limit;
+                let new = got - overlap;
+                file.took(&buffer[kept + overlap..]);
+                file.bulk = full;
+                let start = overlap.saturating_sub(file.partial.len());
+                self.lines(id, buffer, start, charge);
+                self.after_read(id, new, full);
             }
             Target::Stage if file.gzip.is_some() => {
                 let mut gzip = file.gzip.take().expect("checked");
@@ -150,30 +158,29 @@ impl Tail {
             }
             Target::Stage => {
                 let bytes = self.reader.staged(index, got);
-                if bytes.get(..overlap) != Some(file.last.get()) {
+                if !file.goes_on(bytes, overlap) {
                     self.engine.release(charge);
                     return self.truncated(id);
                 }
-                let new = &bytes[overlap..];
-                if new.is_empty() {
+                if bytes.len() == overlap {
                     self.engine.release(charge);
                     return self.after_read(id, 0, false);
                 }
-                if file.copies_until.is_some() && self.copied_meanwhile(id) {
+                if file.fresh && self.copied_meanwhile(id) {
                     self.engine.release(charge);
                     return self.queue(id);
                 }
                 let Some(file) = self.files.get_mut(id) else { return };
                 let bytes = self.reader.staged(index, got);
                 let new = &bytes[overlap..];
-                file.last.push(new);
-                file.read_at += new.len() as u64;
+                file.took(new);
                 let mut buffer = self.engine.buffer(file.partial.len() + new.len());
                 buffer.extend_from_slice(&file.partial);
                 buffer.extend_from_slice(new);
                 let (count, full) = (new.len(), got == STAGE_BYTES);
-                file.bulk = full;
-                self.lines(id, buffer, charge);
+                // A line that begins in another file is not read in blocks.
+                file.bulk = full && file.joined.is_none();
+                self.lines(id, buffer, 0, charge);
                 self.after_read(id, count, full);
             }
         }
@@ -220,7 +227,9 @@ impl Tail {
             let result = gzip.expand(&mut buffer);
             file.gzip = Some(gzip);
             let made = buffer.len() - carried;
-            self.lines(id, buffer, charge);
+            let Some(file) = self.files.get_mut(id) else { return true };
+            file.head.push(file.line_at + carried as u64, &buffer[carried..]);
+            self.lines(id, buffer, 0, charge);
             if let Err(error) = result {
                 self.give_up(id, &format!("is not gzip, or damaged: {}", error.0));
                 return true;
@@ -254,21 +263,29 @@ impl Tail {
     pub(super) fn measure_lag(&mut self) {
         let now = std::time::SystemTime::now();
         let mut lags = self.engine.metrics().files.lock().expect("lag lock");
+        let mut sizes = Vec::new();
         for &id in &self.ready {
             let Some(file) = self.files.get(id) else { continue };
             let Some(chain) = self.chains.get(file.chain) else { continue };
             let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
             let bytes = size.saturating_sub(file.read_at);
+            sizes.push((id, size));
             let since = lags.get(&chain.path).map_or(now, |lag| lag.since);
             lags.insert(chain.path.clone(), FileLag { bytes, since });
         }
         self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
+        drop(lags);
+        for (id, size) in sizes {
+            if let Some(file) = self.files.get_mut(id) {
+                file.size = file.size.max(size);
+            }
+        }
     }
 
-    /// Cuts a buffer (carried bytes, then new ones) into blocks of whole lines, and keeps the rest.
+    /// Cuts a buffer (from `start` on: carried bytes, then new ones) into blocks of whole lines, and keeps the rest.
     ///
     /// `charge` bytes are admitted for it.
-    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, charge: usize) {
+    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, mut start: usize, charge: usize) {
         let Some(file) = self.files.get_mut(id) else { return };
         let carried = file.partial.len();
         file.partial.clear();
@@ -287,7 +304,6 @@ impl Tail {
             let Some(rest) = rest else { return };
             (charge, buffer) = rest;
         }
-        let mut start = 0;
         loop {
             let Some(file) = self.files.get_mut(id) else { return };
             if file.skipping {
@@ -511,6 +527,21 @@ impl Tail {
             log!(Error, self.settings.name, "{} {why}; it is left, the others go on", chain.path);
         }
         self.finish(id);
+    }
+}
+
+impl File {
+    /// True when what was just read, the last `overlap` bytes of it for the second time, goes on what was read before.
+    fn goes_on(&self, bytes: &[u8], overlap: usize) -> bool {
+        bytes.get(..overlap) == Some(self.last.get()) && (self.read_at > 0 || self.head.begins(bytes))
+    }
+
+    /// Notes what was read at the position.
+    fn took(&mut self, new: &[u8]) {
+        self.last.push(new);
+        self.head.push(self.read_at, new);
+        self.read_at += new.len() as u64;
+        self.size = self.size.max(self.read_at);
     }
 }
 

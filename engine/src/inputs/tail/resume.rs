@@ -1,325 +1,441 @@
-//! After a restart: whether a file is still what the `DB` remembers, and where rotated files went.
+//! After a restart: what the `DB` remembers of each path, and where those pieces are now.
 //!
-//! Owns: the comparison of offsets and markers, the search for renamed and compressed predecessors. Never: writes an
-//! offset. Invariant: a file is gone on with only where the bytes before the offset are those that were delivered.
+//! Owns: the order of the pieces of a path before anything is read. Never: reads lines, writes an offset.
+//! Invariants: pieces that are found stand before what is at the path now, in the order in which they were written; a
+//! piece is gone on with only where its bytes are those that were delivered.
 
 use super::Tail;
 use super::database::{Marker, Row};
-use super::discover::{last_bytes, new_file, open_file};
+use super::discover::coarse_now;
 use super::glob;
-use super::gzip::{Gzip, is_gzip};
-use super::state::{FIRST_NUMBER, File, Id, LastBytes};
+use super::gzip::is_gzip;
+use super::identity::{Identity, begins_with_any, first_bytes, head_of};
+use super::pieces::Piece;
+use super::siblings::{Folders, Listed};
+use super::state::{FIRST_NUMBER, File, Id, Slot};
 use crate::log;
-use rustix::fs::{Mode, OFlags};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
-/// The offset to go on from, or `None` when the file is another one, or was truncated.
-pub(super) fn check(file: &File, row: &Row, size: u64) -> Option<u64> {
-    if file.gzip.is_some() && row.marker.size == 0 {
-        // An offset in the expanded text.
-        return Some(row.offset);
-    }
-    if row.offset > size {
-        return None;
-    }
-    let before = last_bytes(file, row.offset);
-    let fits = row.marker.size == 0 || marker_of_size(&before, row.marker.size) == row.marker;
-    fits.then_some(row.offset)
+/// A row of the `DB` and the piece that it belongs to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) row: Row,
+    pub(super) piece: Piece,
 }
 
-fn marker_of_size(before: &LastBytes, size: u32) -> Marker {
-    let bytes = before.get();
-    Marker::of(&bytes[bytes.len() - bytes.len().min(size as usize)..])
+impl Known {
+    pub(super) fn identity(&self) -> Identity {
+        Identity::of(&self.row, self.piece.head)
+    }
 }
 
-/// Expands a compressed file up to `at`; returns the bytes before it, `None` when it is damaged or shorter.
-pub(super) fn skip_text(file: &mut File, at: u64) -> Option<LastBytes> {
-    let mut gzip = Gzip::new();
-    let (mut last, mut compressed) = (LastBytes::default(), vec![0; 64 * 1024]);
-    while file.line_at < at {
-        if !gzip.pending() {
-            let got = rustix::io::pread(&file.fd, compressed.as_mut_slice(), file.read_at)
-                .ok()
-                .filter(|&got| got > 0)?;
-            gzip.feed(&compressed[..got]);
-            file.read_at += got as u64;
-        }
-        let room = usize::try_from(at - file.line_at).unwrap_or(usize::MAX).min(256 * 1024);
-        let mut text = Vec::new();
-        gzip.expand_up_to(&mut text, room).ok()?;
-        file.line_at += text.len() as u64;
-        last.push(&text);
-    }
-    file.gzip = Some(Box::new(gzip));
-    Some(last)
+/// What the `DB` remembered at the start; empty once that is used.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    by_row: BTreeMap<i64, Known>,
+    by_inode: HashMap<u64, i64>,
+    /// First bytes of what was done with, by path.
+    done: HashMap<String, Vec<Marker>>,
+    /// Rows that belong to an open file.
+    claimed: HashSet<i64>,
+    /// Rows whose inode holds something else now, and the file that has it.
+    displaced: Vec<(Known, Id)>,
+    /// Files of which nothing is known but their inode: what they held may have been rotated away.
+    unsure: Vec<Id>,
+    /// Paths at which a piece of another path stands now.
+    renamed: Vec<PathBuf>,
 }
 
 impl Tail {
-    /// After the first scan: rows of files that no path leads to any more. What was rotated away is read to its end
-    /// before its successor; what is gone is forgotten.
-    pub(super) fn recover_rotated(&mut self) {
+    /// Loads what the `DB` remembers.
+    pub(super) fn remember(&mut self) {
         let Some(db) = &self.database else { return };
-        let rows = match db.rows() {
-            Ok(rows) => rows,
+        let loaded = db.rows().and_then(|rows| Ok((rows, db.pieces()?)));
+        let (rows, pieces) = match loaded {
+            Ok(loaded) => loaded,
             Err(error) => return self.database_failed(&error),
         };
-        let mut folders: HashMap<PathBuf, Vec<Listed>> = HashMap::new();
-        self.claimed.extend(self.files.iter().map(|(_, file)| file.row));
-        for row in std::mem::take(&mut self.displaced) {
-            self.recover(&row, &mut folders);
+        let mut remembered = Remembered::default();
+        for row in rows {
+            remembered.by_inode.insert(row.inode, row.id);
+            // Without a piece: rows are as old as their keys.
+            let number = u32::try_from(row.id).unwrap_or(u32::MAX);
+            let piece = Piece { row: row.id, number, ..Piece::default() };
+            remembered.by_row.insert(row.id, Known { row, piece });
         }
-        for row in std::mem::take(&mut self.untouched) {
-            self.open_copies_of_untouched(&row);
+        for piece in pieces {
+            match remembered.by_row.get_mut(&piece.row) {
+                _ if piece.row == 0 => remembered.done.entry(piece.path).or_default().push(piece.head),
+                // Fluent Bit went on with the file: its head may be another one.
+                Some(known) if !known.row.ours => known.piece = Piece { head: Marker::default(), ..piece },
+                Some(known) => known.piece = piece,
+                None => drop(db.delete_piece(piece.id)),
+            }
         }
-        let left = rows.iter().rev().filter(|row| !self.claimed.contains(&row.id) && self.owns(row));
-        for row in left.cloned().collect::<Vec<_>>() {
-            // A copy that was found meanwhile may have taken it.
-            if !self.claimed.contains(&row.id)
-                && !self.recover(&row, &mut folders)
-                && let Some(db) = &self.database
-            {
+        self.remembered = remembered;
+    }
+
+    /// What the `DB` knows of an inode.
+    pub(super) fn known(&self, inode: u64) -> Option<Known> {
+        if self.first_scan {
+            return self.remembered.by_row.get(self.remembered.by_inode.get(&inode)?).cloned();
+        }
+        let row = self.database.as_ref()?.find(inode).ok()??;
+        let piece = self.database.as_ref()?.piece_of(row.id).ok()?;
+        Some(Known { piece: piece.unwrap_or(Piece { row: row.id, ..Piece::default() }), row })
+    }
+
+    /// True when what is at this path now is a piece of another path: it gets its place there.
+    pub(super) fn is_of_another_path(&mut self, path: &Path, inode: u64) -> bool {
+        if !self.first_scan || self.settings.compare_filename {
+            return false;
+        }
+        let known = self.known(inode);
+        let elsewhere = known.is_some_and(|k| k.piece.id != 0 && Path::new(&k.piece.path) != path);
+        if elsewhere {
+            self.remembered.renamed.push(path.to_owned());
+        }
+        elsewhere
+    }
+
+    /// Puts a file that was found at its path to where the `DB` says; `None` when it knows nothing of it.
+    pub(super) fn resume(&mut self, id: Id, path: &Path, size: u64) -> Option<u64> {
+        let file = self.files.get_mut(id)?;
+        let inode = file.key.1;
+        let known = self.known(inode)?;
+        let name = path.to_string_lossy();
+        if self.settings.compare_filename && known.row.name != name {
+            // The inode is used by another file now.
+            if let Some(db) = &self.database {
+                drop(db.delete(known.row.id));
+            }
+            self.remembered.by_row.remove(&known.row.id);
+            return None;
+        }
+        let file = self.files.get_mut(id)?;
+        self.remembered.claimed.insert(known.row.id);
+        (file.row, file.piece) = (known.row.id, known.piece.id);
+        let identity = known.identity();
+        match identity.check(file, size) {
+            Some(at) => {
+                file.seen = if known.piece.id != 0 { known.piece.seen } else { file.seen };
+                if self.first_scan && !identity.tells() {
+                    self.remembered.unsure.push(id);
+                }
+                Some(at)
+            }
+            None => {
+                // The inode is used again, or the file was truncated: what it held may be found elsewhere.
+                (file.stale, file.fresh, file.again) = (true, true, true);
                 log!(
-                    Info,
+                    Warn,
                     self.settings.name,
-                    "db: file {} (inode={}) is gone and forgotten",
-                    row.name,
-                    row.inode
+                    "{name} is not what the `DB` remembers up to {}: it is read from its head",
+                    known.row.offset
                 );
-                drop(db.delete(row.id));
+                if self.first_scan {
+                    self.remembered.displaced.push((known, id));
+                }
+                Some(0)
             }
         }
     }
 
-    /// False for what another input remembers in the same `DB`: no pattern of this one names it, and it was not rotated
-    /// away from one of its paths.
-    fn owns(&self, row: &Row) -> bool {
-        let path = Path::new(&row.name);
-        let text = path.as_os_str().as_bytes();
-        let named = self.settings.patterns.iter().any(|pattern| pattern.matches(path));
-        let excluded = || self.settings.exclude.iter().any(|pattern| glob::matches(pattern, text, false));
-        named && !excluded() || self.successor_of(row).is_some()
+    /// After the first scan: what was rotated away is read to its end before what is at its path now; what is gone is
+    /// forgotten.
+    pub(super) fn recover_rotated(&mut self) {
+        let mut remembered = std::mem::take(&mut self.remembered);
+        let mut paths: BTreeMap<PathBuf, Vec<(Known, Option<Id>)>> = BTreeMap::new();
+        for (known, id) in std::mem::take(&mut remembered.displaced) {
+            paths.entry(self.path_of(&known)).or_default().push((known, Some(id)));
+        }
+        let unsure = std::mem::take(&mut remembered.unsure);
+        for id in &unsure {
+            let chain = self.files.get(*id).and_then(|f| self.chains.get(f.chain));
+            if let Some(chain) = chain {
+                paths.entry(PathBuf::from(&*chain.path)).or_default();
+            }
+        }
+        for (row, known) in &remembered.by_row {
+            if !remembered.claimed.contains(row) && self.owns(known) {
+                paths.entry(self.path_of(known)).or_default().push((known.clone(), None));
+            }
+        }
+        let (mut folders, now) = (Folders::default(), coarse_now());
+        for (path, mut pieces) in paths {
+            pieces.sort_by_key(|(known, _)| (known.piece.number, known.row.id));
+            let done = remembered.done.get(&*path.to_string_lossy());
+            self.recover_path(&path, &pieces, done, &mut folders);
+        }
+        for file in unsure {
+            if let Some(file) = self.files.get_mut(file) {
+                file.seen = now;
+            }
+        }
+        self.forget_done_of_others(&remembered.done);
+        for path in std::mem::take(&mut remembered.renamed) {
+            self.consider(path);
+        }
     }
 
-    /// Finds the file of a row: by its inode, else a copy of it (plain or compressed) by the bytes before the offset.
-    fn recover(&mut self, row: &Row, folders: &mut HashMap<PathBuf, Vec<Listed>>) -> bool {
-        let name = Path::new(&row.name);
-        let real = name.canonicalize().ok().and_then(|p| p.parent().map(Path::to_owned));
-        let mut looked: Vec<PathBuf> = name.parent().map(Path::to_owned).into_iter().chain(real).collect();
-        looked.dedup();
-        let base = base_name(row);
-        for folder in looked {
-            let entries = folders.entry(folder.clone()).or_insert_with(|| list(&folder)).clone();
-            let same = entries.iter().position(|e| e.inode == row.inode && row.id != 0);
-            if let Some(at) = same
-                && self.open_rotated(&entries[at].path, row)
-            {
-                self.open_missed_since(&entries[at + 1..], name, &base);
-                return true;
+    /// Finds the pieces of a path, and what was rotated away since without being seen.
+    fn recover_path(
+        &mut self,
+        path: &Path,
+        pieces: &[(Known, Option<Id>)],
+        done: Option<&Vec<Marker>>,
+        folders: &mut Folders,
+    ) {
+        let files = folders.list(path);
+        let mut chain = Vec::new();
+        // Nothing can have come between what was known last and what goes on still.
+        let mut seen = self.current(path).filter(|f| f.piece != 0 && !f.stale).map_or((0, 0), |f| f.seen);
+        let mut heads = done.cloned().unwrap_or_default();
+        for (known, holder) in pieces {
+            heads.push(known.piece.head);
+            let found = self.find_piece(known, holder.is_some(), &files);
+            let (written, found) = found.unzip();
+            seen = seen.max(match (known.piece.id, written) {
+                (0, written) => written.unwrap_or_default(),
+                _ => known.piece.seen,
+            });
+            match found {
+                Some(file) => chain.push(self.open_piece(known, *holder, file)),
+                None => self.piece_is_gone(known, holder.is_some()),
             }
-            // The newest copy first: an older one may end with the same bytes.
-            if row.id == 0
-                && let Some(file) = self.successor_of(row).and_then(|id| self.files.get_mut(id))
-            {
-                file.copies_until = newest(&entries, &base);
-            }
-            for (at, entry) in entries.iter().enumerate().rev() {
-                let known = row.marker.size > 0 && row.offset > 0;
-                if known && entry.begins_with(&base) && self.open_rotated(&entry.path, row) {
-                    self.open_missed_since(&entries[at + 1..], name, &base);
-                    return true;
+        }
+        if seen > (0, 0) {
+            let newer: Vec<Listed> = files.into_iter().filter(|f| f.written >= seen).collect();
+            let missed = self.missed(path, &newer, &heads);
+            chain.extend(missed.into_iter().filter_map(|listed| self.insert_missed(&listed.path, 0)));
+        }
+        self.put_before(path, &chain);
+    }
+
+    /// The file at a path.
+    fn current(&self, path: &Path) -> Option<&File> {
+        self.files.get(self.slots.get(*self.by_path.get(path)?)?.current?)
+    }
+
+    /// Where a piece is: under its inode, else in a copy (plain or compressed) that has its bytes; and when that was
+    /// written to last.
+    fn find_piece(&self, known: &Known, displaced: bool, files: &[Listed]) -> Option<((i64, i64), File)> {
+        let identity = known.identity();
+        let free = |file: &File| !self.by_inode.contains_key(&file.key);
+        if !displaced {
+            let renamed = [PathBuf::from(&known.row.name)];
+            let same = files.iter().filter(|f| f.key.1 == known.row.inode).map(|f| &f.path);
+            for path in same.chain(&renamed) {
+                let found = identity.open(path, true).filter(|f| f.key.1 == known.row.inode && free(f));
+                if let Some(file) = found {
+                    let written = files.iter().find(|f| f.key == file.key).map_or((0, 0), |f| f.written);
+                    return Some((written, file));
                 }
             }
         }
-        false
+        if !identity.tells() {
+            return None;
+        }
+        // The newest copy first: without a head, an older one may have the same bytes before the offset.
+        let candidates = files.iter().rev().filter(|f| !self.by_inode.contains_key(&f.key));
+        let path = |listed: &Listed| Some((listed.written, identity.open(&listed.path, false)?));
+        candidates.filter(|f| f.key.1 != known.row.inode || !displaced).find_map(path)
     }
 
-    /// Nothing of a file was known to be delivered: what was copied from it since is newer than the last word in the `DB`.
-    fn open_copies_of_untouched(&mut self, row: &Row) {
-        let Ok(real) = Path::new(&row.name).canonicalize() else { return };
-        let Some(folder) = real.parent() else { return };
-        let mut newer = list(folder);
-        newer.retain(|entry| entry.written >= self.database_written);
-        self.open_missed_since(&newer, Path::new(&row.name), &base_name(row));
-    }
-
-    /// Files that came and were rotated away while nobody looked: newer than the rotated file that was found, named as
-    /// its path with something behind, and in no row. (Compressed ones cannot be told from older ones.)
-    pub(super) fn open_missed_since(&mut self, newer: &[Listed], name: &Path, base: &str) {
-        let Some(&slot) = self.by_path.get(name) else { return };
-        let rows = self.database.as_ref().and_then(|db| db.rows().ok()).unwrap_or_default();
-        for entry in newer {
-            if entry.is_rotated(base) && !is_gzip(&entry.path) && !is_of_a_row(entry, &rows) {
-                self.open_missed(&entry.path, slot);
-            }
-        }
-    }
-
-    /// Opens a rotated file at the row's offset, as the predecessor of what is at its path now.
-    fn open_rotated(&mut self, path: &Path, row: &Row) -> bool {
-        let Ok(fd) =
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-        else {
-            return false;
-        };
-        let Ok(stat) = rustix::fs::fstat(&fd) else { return false };
-        let (key, size) = ((stat.st_dev, stat.st_ino), stat.st_size as u64);
-        if self.by_inode.contains_key(&key) {
-            return false;
-        }
-        let mut file = new_file(fd, key, 0);
-        if is_gzip(path) {
-            file.gzip = Some(Box::new(Gzip::new()));
-            if key.1 == row.inode && row.marker.size > 0 && check(&file, row, size) == Some(size) {
-                // It was compressed all along, and read to its end.
-                return false;
-            }
-            let Some(before) = skip_text(&mut file, row.offset) else { return false };
-            if row.marker.size > 0 && marker_of_size(&before, row.marker.size) != row.marker {
-                return false;
-            }
-        } else {
-            let Some(mut at) = check(&file, row, size) else { return false };
-            if let Some(own) = self.row_of_copy(&file, row, size) {
-                at = at.max(own.offset);
-                file.row = own.id;
-            }
-            (file.read_at, file.line_at) = (at, at);
-            file.last = last_bytes(&file, at);
-        }
+    /// A piece was found: `file` goes on with it.
+    fn open_piece(&mut self, known: &Known, holder: Option<Id>, mut file: File) -> Id {
+        file.piece = known.piece.id;
+        file.seen = known.piece.seen;
         (file.submitted, file.delivered) = (file.line_at, file.line_at);
-        file.row = if file.row == 0 { row.id } else { file.row };
+        if file.gzip.is_none() {
+            file.head = head_of(&file, u64::MAX);
+        }
+        if let Some(holder) = holder.and_then(|id| self.files.get_mut(id)) {
+            // The row stays with the inode, the piece goes with its content.
+            (holder.piece, holder.stale) = (0, false);
+        } else {
+            file.row = known.row.id;
+        }
+        if file.key.1 != known.row.inode && file.row != 0 {
+            // The old inode is gone; its row must not be taken for another file.
+            self.old_rows.push(std::mem::take(&mut file.row));
+        }
         log!(
             Info,
             self.settings.name,
-            "{} was rotated to {}, it is read from {} to its end",
-            row.name,
-            path.display(),
+            "{} was rotated, inode={} is read from {} to its end",
+            known.row.name,
+            file.key.1,
             file.line_at
         );
-        self.insert_predecessor(file, row);
-        true
+        self.insert_orphan(file)
     }
 
-    /// The row that a copy has of its own, when it was read from before.
-    fn row_of_copy(&self, file: &File, row: &Row, size: u64) -> Option<Row> {
-        let own = self.database.as_ref()?.find(file.key.1).ok()??;
-        let fits = own.id != row.id && own.marker.size > 0 && check(file, &own, size).is_some();
-        (fits && !self.claimed.contains(&own.id)).then_some(own)
-    }
-
-    /// Puts a rotated file before the files of its path.
-    fn insert_predecessor(&mut self, mut file: File, row: &Row) {
-        let successor = self.successor_of(row);
-        let chain = match successor.and_then(|id| self.files.get(id)) {
-            Some(successor) => successor.chain,
-            None => {
-                let tag = self
-                    .settings
-                    .tagger
-                    .tag(Path::new(&row.name))
-                    .unwrap_or_else(|_| self.settings.tagger.pattern());
-                self.new_chain(tag.into(), row.name.as_str().into(), false)
-            }
-        };
-        let first = self.chains.get(chain).and_then(|c| c.members.first().copied());
-        let lowest = first.and_then(|id| self.files.get(id)).map_or(FIRST_NUMBER, |f| f.number);
-        file.chain = chain;
-        file.number = lowest.saturating_sub(1);
+    /// A file that no path leads to: it is read to its end.
+    pub(super) fn insert_orphan(&mut self, mut file: File) -> Id {
         file.orphan_until = Some(std::time::Instant::now() + self.settings.rotate_wait);
-        let (key, row_of_file) = (file.key, file.row);
+        let key = file.key;
         let id = self.files.insert(file);
         self.by_inode.insert(key, id);
-        self.claimed.extend([row.id, row_of_file]);
         self.dirty_row(id);
-        if let Some(chain) = self.chains.get_mut(chain) {
-            chain.members.insert(0, id);
-        }
-        if let Some(first) = first.and_then(|first| self.files.get_mut(first)) {
-            first.after = Some(id);
-        }
         self.count_opened();
         self.orphans.push(id);
         self.queue(id);
+        id
     }
 
-    /// The file that is now at the path of a row: the same path, or the longest name that the rotated one begins with.
-    fn successor_of(&self, row: &Row) -> Option<Id> {
-        let name = Path::new(&row.name);
-        if let Some(slot) = self.by_path.get(name) {
-            return self.slots.get(*slot)?.current;
+    /// A piece is nowhere: what of it was not delivered is lost.
+    fn piece_is_gone(&mut self, known: &Known, displaced: bool) {
+        let row = &known.row;
+        if !displaced && let Some(db) = &self.database {
+            log!(
+                Info,
+                self.settings.name,
+                "db: file {} (inode={}) is gone and forgotten",
+                row.name,
+                row.inode
+            );
+            drop(db.delete(row.id));
+            // It may have been read to its end, and be met again.
+            drop(db.piece_done(known.piece.id, &known.piece.path));
         }
-        let file_name = name.file_name()?.to_string_lossy().into_owned();
+        let path = if known.piece.path.is_empty() { &row.name } else { &known.piece.path };
+        self.lost(
+            path,
+            row.size.saturating_sub(row.offset),
+            "it was removed or truncated while the program was down",
+        );
+    }
+
+    /// Counts bytes that were written and can be read no more, and says so.
+    pub(super) fn lost(&mut self, path: &str, bytes: u64, why: &str) {
+        if bytes == 0 {
+            return;
+        }
+        self.engine.metrics().bytes_lost.fetch_add(bytes, Relaxed);
+        log!(Error, self.settings.name, "{path} lost {bytes} bytes or more that were not delivered: {why}");
+    }
+
+    /// Of files that were rotated away from a path, those that nobody saw there: not open, not known by their first
+    /// bytes, and no copy of what is at the path still.
+    pub(super) fn missed(&mut self, path: &Path, files: &[Listed], heads: &[Marker]) -> Vec<Listed> {
+        let current = self.by_path.get(path).and_then(|slot| self.slots.get(*slot)).and_then(|s| s.current);
+        let mut missed: Vec<Listed> = Vec::new();
+        for listed in files.iter().filter(|f| f.is_rotated(path) && f.size > 0) {
+            let known = self.by_inode.contains_key(&listed.key)
+                || begins_with_any(&listed.path, heads)
+                || self.is_copy_of(current, listed)
+                // Plain and compressed at once, while it is being compressed.
+                || is_gzip(&listed.path) && files.iter().any(|f| f.path == listed.path.with_extension(""));
+            if !known {
+                missed.push(listed.clone());
+            }
+        }
+        missed
+    }
+
+    /// True for a copy of what the file holds still: the truncation is to come, and the file is read itself.
+    fn is_copy_of(&self, current: Option<Id>, copy: &Listed) -> bool {
+        let Some(file) = current.and_then(|id| self.files.get(id)) else { return false };
+        let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
+        let head = first_bytes(&copy.path);
+        let larger = !is_gzip(&copy.path) && copy.size > size;
+        let same = || {
+            let own = head_of(file, head.len() as u64);
+            own.marker().size as usize == head.len() && own.begins(&head)
+        };
+        !larger && !head.is_empty() && same()
+    }
+
+    /// Puts files before what is at a path, in this order; nothing of the path was read yet.
+    fn put_before(&mut self, path: &Path, files: &[Id]) {
+        let Some(chain) = self.chain_at(path, files.is_empty()) else { return };
+        let Some(c) = self.chains.get_mut(chain) else { return };
+        let members: Vec<Id> = files.iter().chain(&c.members).copied().collect();
+        c.members.clone_from(&members);
+        c.next = FIRST_NUMBER + members.len() as u32;
+        let mut before = None;
+        for (id, number) in members.into_iter().zip(FIRST_NUMBER..) {
+            if let Some(file) = self.files.get_mut(id) {
+                (file.chain, file.number, file.order, file.after) = (chain, number, number, before);
+            }
+            self.dirty_row(id);
+            before = Some(id);
+        }
+    }
+
+    /// The chain of a path. Without a file there, the path is kept for the one that will come.
+    fn chain_at(&mut self, path: &Path, empty: bool) -> Option<Id> {
+        let slot = self.by_path.get(path).copied();
+        if let Some(chain) = slot.and_then(|slot| self.slots.get(slot)).and_then(|slot| slot.chain) {
+            return Some(chain);
+        }
+        if empty {
+            return None;
+        }
+        let tag = self.settings.tagger.tag(path).unwrap_or_else(|_| self.settings.tagger.pattern());
+        let held = self.names(path);
+        let chain = self.new_chain(tag.into(), path.to_string_lossy().into(), held);
+        if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+            slot.chain = Some(chain);
+        } else if held {
+            let slot = Slot { path: path.to_owned(), current: None, chain: Some(chain), names: Vec::new() };
+            let slot = self.slots.insert(slot);
+            self.by_path.insert(path.to_owned(), slot);
+            self.register_names(slot);
+        }
+        Some(chain)
+    }
+
+    /// True when a pattern names the path, and none excludes it.
+    fn names(&self, path: &Path) -> bool {
+        let text = path.as_os_str().as_bytes();
+        self.settings.patterns.iter().any(|pattern| pattern.matches(path))
+            && !self.settings.exclude.iter().any(|pattern| glob::matches(pattern, text, false))
+    }
+
+    /// False for what another input remembers in the same `DB`.
+    fn owns(&self, known: &Known) -> bool {
+        match known.piece.path.as_str() {
+            "" => self.names(Path::new(&known.row.name)) || self.successor_of(&known.row).is_some(),
+            path => self.names(Path::new(path)),
+        }
+    }
+
+    /// The path that a piece stood at.
+    fn path_of(&self, known: &Known) -> PathBuf {
+        match known.piece.path.as_str() {
+            "" => self.successor_of(&known.row).unwrap_or_else(|| PathBuf::from(&known.row.name)),
+            path => PathBuf::from(path),
+        }
+    }
+
+    /// For a row of Fluent Bit: its name when that is a known path, else the longest path that the name begins with.
+    fn successor_of(&self, row: &Row) -> Option<PathBuf> {
+        let name = Path::new(&row.name);
+        if self.by_path.contains_key(name) {
+            return Some(name.to_owned());
+        }
+        let file_name = name.file_name()?.as_encoded_bytes();
         let candidates = self.slots.iter().filter_map(|(_, slot)| {
             let real = slot.path.canonicalize().unwrap_or_else(|_| slot.path.clone());
-            let base = real.file_name()?.to_string_lossy().into_owned();
+            let base = real.file_name()?.as_encoded_bytes();
             let same = real.parent() == name.parent() || slot.path.parent() == name.parent();
-            (same && file_name.starts_with(&base)).then_some((base.len(), slot.current?))
+            (same && file_name.starts_with(base)).then(|| (base.len(), slot.path.clone()))
         });
-        candidates.max_by_key(|(len, _)| *len).map(|(_, id)| id)
-    }
-}
-
-/// The name that a compressed copy of the file begins with.
-pub(super) fn base_name(row: &Row) -> String {
-    let name = Path::new(&row.name);
-    let real = name.canonicalize().unwrap_or_else(|_| name.to_owned());
-    real.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// A file of a folder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Listed {
-    /// When it was written to last, in seconds and nanoseconds.
-    pub(super) written: (i64, i64),
-    pub(super) path: PathBuf,
-    pub(super) inode: u64,
-}
-
-impl Listed {
-    /// True when its name begins with the one of a log file.
-    pub(super) fn begins_with(&self, base: &str) -> bool {
-        self.path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(base))
+        candidates.max_by_key(|(len, _)| *len).map(|(_, path)| path)
     }
 
-    /// True when its name is that of a log file and something behind it.
-    pub(super) fn is_rotated(&self, base: &str) -> bool {
-        self.path.file_name().is_some_and(|n| {
-            let name = n.to_string_lossy();
-            name.len() > base.len()
-                && name.starts_with(base)
-                && !name.as_bytes()[base.len()].is_ascii_alphanumeric()
-        })
+    /// Forgets what was done with at paths that are no more.
+    fn forget_done_of_others(&mut self, done: &HashMap<String, Vec<Marker>>) {
+        let Some(db) = &self.database else { return };
+        for path in done.keys().filter(|path| self.names(Path::new(path))) {
+            if !self.by_path.contains_key(Path::new(path)) {
+                drop(db.forget_done(path));
+            }
+        }
     }
-}
-
-/// True when a row speaks of this file, and not of one that had its inode before.
-fn is_of_a_row(entry: &Listed, rows: &[Row]) -> bool {
-    let mut rows = rows.iter().filter(|row| row.inode == entry.inode).peekable();
-    if rows.peek().is_none() {
-        return false;
-    }
-    let Ok((fd, stat)) = open_file(&entry.path) else { return false };
-    let file = new_file(fd, (stat.st_dev, stat.st_ino), 0);
-    rows.any(|row| check(&file, row, stat.st_size as u64).is_some())
-}
-
-/// When the newest rotated file of a log file was written to.
-pub(super) fn newest(entries: &[Listed], base: &str) -> Option<(i64, i64)> {
-    let rotated = entries.iter().filter(|e| e.is_rotated(base));
-    Some(rotated.map(|e| e.written).max().unwrap_or_default())
-}
-
-/// The files of a folder, oldest first.
-pub(super) fn list(folder: &Path) -> Vec<Listed> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let listed = |entry: std::fs::DirEntry| {
-        let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some(Listed { written: (meta.mtime(), meta.mtime_nsec()), path: entry.path(), inode: meta.ino() })
-    };
-    let mut files: Vec<Listed> = entries.filter_map(|e| listed(e.ok()?)).collect();
-    files.sort_unstable();
-    files
 }

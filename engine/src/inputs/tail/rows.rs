@@ -4,11 +4,13 @@
 //! only read. Invariant: rows of new files are written before their first line is read.
 
 use super::Tail;
-use super::database::Marker;
-use super::discover::last_bytes;
-use super::state::{File, Id, Slab};
+use super::database::{Database, Marker, Row};
+use super::identity::last_bytes;
+use super::pieces::Piece;
+use super::state::{File, Id};
 use crate::job::Position;
 use crate::log;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,8 @@ impl Tail {
             }
         }
         if !self.dirty_rows.is_empty() && self.write_rows_at.is_none() {
-            self.write_rows_at = Some(Instant::now() + WRITE_EVERY);
+            // At once after a pause, so that a program that is killed over and over gets on.
+            self.write_rows_at = Some(self.rows_written.map_or_else(Instant::now, |at| at + WRITE_EVERY));
         }
     }
 
@@ -58,11 +61,8 @@ impl Tail {
                 std::cmp::Ordering::Less => return,
             }
         }
-        let (newer, copy_of) = (file.chain, file.copy_of);
+        let newer = file.chain;
         self.mark_dirty(id);
-        if let Some(original) = copy_of.filter(|o| self.files.get(*o).is_some_and(|o| o.truncated)) {
-            self.mark_dirty(original);
-        }
         if let Some(left) = left {
             // What went through the newer chain meanwhile counts now.
             let at = self.chains.get(newer).and_then(|c| c.cursor.as_ref()).map(|c| c.take());
@@ -84,9 +84,9 @@ impl Tail {
         }
     }
 
-    /// Writes the rows of files that were just found.
+    /// Writes the rows of files that were just found; at the start, once what stands before them is known.
     pub(super) fn store_new_rows(&mut self) {
-        if std::mem::take(&mut self.new_rows) {
+        if !self.first_scan && std::mem::take(&mut self.new_rows) {
             self.write_rows();
         }
     }
@@ -98,40 +98,57 @@ impl Tail {
         }
     }
 
-    /// Writes all rows that changed, in one transaction.
+    /// Writes all rows and pieces that changed, in one transaction.
     pub(super) fn write_rows(&mut self) {
         let Some(db) = &self.database else { return };
-        if self.dirty_rows.is_empty() {
+        if self.dirty_rows.is_empty() && self.old_rows.is_empty() {
             return;
         }
+        // Where a file does not hold any more what was delivered of it, nothing of its source is written until that is
+        // known to be in a copy: a record may begin in one piece and end in the next.
+        let lost = |id: &Id| self.files.get(*id).filter(|f| f.row != 0 && stored(f) == Stored::Unknown);
+        let blocked: HashSet<Id> = self.dirty_rows.iter().filter_map(lost).map(|f| f.chain).collect();
+        let is_blocked = |file: &File| file.row != 0 && blocked.contains(&file.chain);
         let (files, chains) = (&mut self.files, &self.chains);
         let created = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs() as i64);
+        // What a failed transaction inserted is not there.
+        let keys: Vec<_> =
+            self.dirty_rows.iter().filter_map(|&id| Some((id, keys(files.get(id)?)))).collect();
         let result = db.transaction(|db| {
+            self.old_rows.iter().try_for_each(|&row| db.delete(row))?;
             for &id in &self.dirty_rows {
-                let row = stored(files, id);
-                let Some(file) = files.get_mut(id) else { continue };
-                if file.row != 0 && row.is_none() {
-                    continue;
-                }
-                let (offset, marker) = row.unwrap_or_default();
-                if file.row != 0 && db.update(file.row, offset, marker)? {
-                    continue;
-                }
-                // A row that somebody deleted comes back, as in in_tail.
+                let Some(file) = files.get_mut(id).filter(|f| !is_blocked(f)) else { continue };
                 let path = chains.get(file.chain).map(|c| c.path.clone()).unwrap_or_default();
-                file.row = db.insert(std::path::Path::new(&*path), file.key.1, offset, marker, created)?;
+                write_row(db, file, &path, created)?;
             }
             Ok(())
         });
+        if result.is_err() {
+            for (id, (row, piece, written)) in keys {
+                if let Some(file) = files.get_mut(id) {
+                    (file.row, file.piece, file.written) = (row, piece, written);
+                }
+            }
+        }
         match result {
             Ok(()) => {
                 self.write_rows_at = None;
-                for id in std::mem::take(&mut self.dirty_rows) {
-                    if let Some(file) = self.files.get_mut(id) {
-                        file.row_dirty = false;
-                    }
+                self.rows_written = Some(Instant::now());
+                self.old_rows.clear();
+                let files = &mut self.files;
+                let mut finished = Vec::new();
+                self.dirty_rows.retain(|&id| {
+                    let Some(file) = files.get_mut(id) else { return false };
+                    file.row_dirty = is_blocked(file);
+                    finished.extend((file.finished && !file.row_dirty).then_some(id));
+                    file.row_dirty
+                });
+                finished.into_iter().for_each(|id| self.close_if_done(id));
+                if !self.dirty_rows.is_empty() {
+                    self.write_rows_at = Some(Instant::now() + WRITE_EVERY);
+                    self.dirty_rows.clone().into_iter().for_each(|id| self.queue(id));
                 }
                 if std::mem::take(&mut self.database_down) {
                     log!(Info, self.settings.name, "the `DB` can be written again");
@@ -155,15 +172,51 @@ impl Tail {
     }
 }
 
-/// What the row of a file is to say; `None` to leave it as it is. A truncated file's row speaks of its old content
-/// until something of the new one is delivered, so that a restart finds the copy.
-fn stored(files: &Slab<File>, id: Id) -> Option<(u64, Marker)> {
-    let mut file = files.get(id)?;
-    let is_copy = file.copy_of.is_some();
-    while !is_copy && file.truncated && file.delivered == 0 {
-        file = files.get(file.copy?)?;
+fn keys(file: &File) -> (i64, i64, (u32, Marker, i64)) {
+    (file.row, file.piece, file.written)
+}
+
+/// What the row of a file is to say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stored {
+    At(u64, Marker),
+    /// What it says already: it speaks of what was there before a truncation.
+    Unchanged,
+    /// The file does not hold any more what was delivered.
+    Unknown,
+}
+
+fn stored(file: &File) -> Stored {
+    if file.stale && file.delivered == 0 {
+        return Stored::Unchanged;
     }
-    offset_and_marker(file)
+    offset_and_marker(file).map_or(Stored::Unknown, |(offset, marker)| Stored::At(offset, marker))
+}
+
+/// Writes the row of a file, and its piece where that changed.
+fn write_row(db: &Database, file: &mut File, path: &str, created: i64) -> rusqlite::Result<()> {
+    let (offset, marker) = match stored(file) {
+        Stored::At(offset, marker) => (offset, marker),
+        _ if file.row == 0 => Default::default(),
+        _ => return Ok(()),
+    };
+    // Of a compressed file nobody knows how much text is left.
+    let size = if file.gzip.is_some() { offset } else { file.size.max(file.read_at) };
+    let mut row = Row { id: file.row, offset, marker, size, ..Row::default() };
+    if file.row == 0 || !db.update(&row)? {
+        // A row that somebody deleted comes back, as in in_tail.
+        (row.name, row.inode, row.created) = (path.to_owned(), file.key.1, created);
+        file.row = db.insert(&row)?;
+    }
+    let written = (file.order, file.head.marker(), file.row);
+    if file.piece == 0 || file.written != written {
+        let (order, head, row) = written;
+        let piece =
+            Piece { id: file.piece, row, path: path.to_owned(), number: order, head, seen: file.seen };
+        file.piece = db.put_piece(&piece)?;
+        file.written = written;
+    }
+    Ok(())
 }
 
 /// Offset and marker as the `DB` has them, `None` when the file does not hold any more what was read. A compressed file

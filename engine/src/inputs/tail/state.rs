@@ -5,6 +5,7 @@
 
 use super::database::{MARKER_BYTES, Marker};
 use super::gzip::Gzip;
+use super::identity::Head;
 use super::watch::Folder;
 use crate::inputs::Source;
 use crate::job::{Cursor, Position};
@@ -148,17 +149,26 @@ pub(super) struct File {
     pub(super) delivered: u64,
     /// An older chain in which something of it is still on its way, its number there, and up to where.
     pub(super) earlier: Option<(Id, u32, u64)>,
-    /// Row in the `DB`; 0 when it is not written yet.
+    /// Row in the `DB`, and piece; 0 when they are not written yet.
     pub(super) row: i64,
-    /// It was truncated, and nothing of its new content is delivered: its row speaks of the old content.
-    pub(super) truncated: bool,
-    /// When the newest copy of the old content was written that was looked at, in seconds and nanoseconds; `None` where
-    /// no further copy is to be expected.
-    pub(super) copies_until: Option<(i64, i64)>,
-    /// Where its old content is read to its end.
-    pub(super) copy: Option<Id>,
-    /// The truncated file that this one is a copy of.
-    pub(super) copy_of: Option<Id>,
+    pub(super) piece: i64,
+    /// What was last written of the piece: order, head, row.
+    pub(super) written: (u32, Marker, i64),
+    /// Its place among the pieces of its path. (`number` may be that in another chain.)
+    pub(super) order: u32,
+    /// Its first bytes.
+    pub(super) head: Head,
+    /// Rotated files that were written to last before this time hold earlier pieces, in seconds and nanoseconds.
+    pub(super) seen: (i64, i64),
+    /// Nothing of it was read yet, and a copy of what it held meanwhile may be there.
+    pub(super) fresh: bool,
+    /// It was truncated at least once.
+    pub(super) again: bool,
+    /// Its row speaks of what it held before a truncation, in case that turns up; so it stays until something of the
+    /// new content is delivered.
+    pub(super) stale: bool,
+    /// How large it was at least.
+    pub(super) size: u64,
     /// True while it is in the list of rows to write.
     pub(super) row_dirty: bool,
 }
@@ -199,7 +209,9 @@ pub(super) struct Chain {
 }
 
 /// The first file of a chain has this number, so that rotated files found later can stand before it.
-pub(super) const FIRST_NUMBER: u32 = 1 << 20;
+///
+/// Its low 16 bits lie in the middle, because marks of multi-line groups keep no more of it and compare them.
+pub(super) const FIRST_NUMBER: u32 = (1 << 20) + (1 << 15);
 
 /// Which chains have news; shared with the threads that deliver.
 #[derive(Debug, Default)]
@@ -237,6 +249,10 @@ impl ChainCursor {
 }
 
 impl Cursor for ChainCursor {
+    fn rereadable(&self) -> bool {
+        true
+    }
+
     fn committed(&self, position: Position) {
         {
             let mut at = self.position.lock().expect("cursor lock");

@@ -27,17 +27,21 @@ use std::time::{Duration, Instant};
 
 /// What was handed on.
 #[derive(Clone, Debug)]
-struct Handed {
+pub(super) struct Handed {
+    /// Which source it came from.
+    pub(super) source: usize,
     tag: String,
     path: String,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     position: Position,
     end: Position,
 }
 
 /// A double of the engine.
-struct Double {
-    handed: Mutex<Vec<Handed>>,
+pub(super) struct Double {
+    pub(super) handed: Mutex<Vec<Handed>>,
+    /// For each source, where a line stands that begins with `P ` and waits for one with `F `.
+    pending: Mutex<HashMap<usize, Position>>,
     changed: Condvar,
     wake: OwnedFd,
     stopping: AtomicBool,
@@ -54,10 +58,10 @@ struct Double {
 }
 
 impl Double {
-    fn new() -> Arc<Double> {
+    pub(super) fn new() -> Arc<Double> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
         let common = Common {
-            pipeline: Arc::new(Pipeline::new(Vec::new(), Vec::new())),
+            pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
             workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("workers")),
             runtime: runtime.handle().clone(),
             blocks: Arc::new(Pool::new(1, 1 << 20)),
@@ -67,9 +71,11 @@ impl Double {
             control: Arc::default(),
         };
         let decoder = Arc::new(LineDecoder::new(LineOptions::default()));
-        let inner = InputShared::new("test".into(), decoder, None, Arc::default(), &common).expect("input");
+        let inner = InputShared::new("test".into(), decoder, Vec::new(), None, Arc::default(), &common)
+            .expect("input");
         Arc::new(Double {
             handed: Mutex::default(),
+            pending: Mutex::default(),
             changed: Condvar::new(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("eventfd"),
             stopping: AtomicBool::new(false),
@@ -82,6 +88,21 @@ impl Double {
             common,
             _runtime: runtime,
         })
+    }
+
+    /// Position up to which a block that was just handed on counts as delivered.
+    fn deliverable(&self, source: usize, bytes: &[u8], position: Position, end: Position) -> Position {
+        let mut pending = self.pending.lock().expect("lock");
+        let mut offset = position.offset;
+        for line in bytes.split_inclusive(|&b| b == b'\n') {
+            match line.get(..2) {
+                Some(b"P ") => drop(pending.entry(source).or_insert(Position { offset, ..position })),
+                Some(b"F ") => drop(pending.remove(&source)),
+                _ => {}
+            }
+            offset += line.len() as u64;
+        }
+        pending.get(&source).map_or(end, |first| end.min(*first))
     }
 
     fn ring(&self) {
@@ -134,10 +155,12 @@ impl Engine for Double {
         let cursor = source.info.cursor.clone();
         let (tag, path) = (source.info.tag.to_string(), source.info.path.as_deref().unwrap_or("").to_owned());
         let mut handed = self.handed.lock().expect("lock");
+        let from = Arc::as_ptr(source) as usize;
         if self.accepting.load(SeqCst) {
-            cursor.iter().for_each(|c| c.committed(end));
+            let delivered = self.deliverable(from, &bytes, block.position, end);
+            cursor.iter().for_each(|c| c.committed(delivered));
         }
-        handed.push(Handed { tag, path, bytes, position: block.position, end });
+        handed.push(Handed { source: from, tag, path, bytes, position: block.position, end });
         self.changed.notify_all();
     }
 
@@ -190,6 +213,7 @@ impl Engine for Double {
         self.changed.notify_all();
     }
 
+    fn end(&self, _: i32) {}
     fn fail(&self, message: String) {
         panic!("{message}");
     }
@@ -232,7 +256,7 @@ fn section(options: &[(&str, &str)]) -> Section {
     Section { entries: options.iter().map(entry).collect(), ..Section::new("input", span.clone()) }
 }
 
-fn compiled(options: &[(&str, &str)]) -> super::Settings {
+pub(super) fn compiled(options: &[(&str, &str)]) -> super::Settings {
     let (section, mut diagnostics) = (section(options), Diagnostics::default());
     let tag = section.get("Tag").map_or("t", |e| &e.value).to_owned();
     let context = Context {
