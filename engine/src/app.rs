@@ -8,6 +8,7 @@ use crate::plan::{self, Machine, Plan, Unplanned};
 use crate::{filters, inputs, log, machine, run, supervisor};
 use codecs::conf::{Diagnostics, Level, OptionSpec};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Runs the program; gives its exit code.
 pub fn main(args: Vec<String>) -> i32 {
@@ -87,7 +88,7 @@ fn told_by_output(level: outputs::notice::Level, component: &str, message: &str)
 }
 
 /// Sets the log up and runs.
-fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
+fn start(cli: &Cli, config: &Config, mut plan: Plan) -> i32 {
     log::set_level(config.log_level(cli.level(), &DiskSource));
     outputs::notice::set_sink(told_by_output);
     if let Some(file) = &config.service.log_file
@@ -107,7 +108,31 @@ fn start(cli: &Cli, config: &Config, plan: Plan) -> i32 {
         env!("CARGO_PKG_VERSION")
     );
     plan.text().iter().for_each(|line| log!(Info, "plan", "{line}"));
-    run::run(plan)
+    let again = Arc::new(cli.clone());
+    if let Some(storage) = &mut plan.settings.storage {
+        storage.replay_rejected = cli.replay_rejected;
+    }
+    run::run(plan, Arc::new(move || replan(&again)))
+}
+
+/// Reads the configuration again; tells all that is wrong with it.
+fn replan(cli: &Cli) -> Result<Plan, String> {
+    let mut diagnostics = Diagnostics::default();
+    let config = config::load(cli.config.as_deref(), &cli.sections, &DiskSource, &mut diagnostics);
+    let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
+    let plan = plan::compile(&config, &machine, &mut diagnostics);
+    let Ok(plan) = plan else {
+        let wrong = diagnostics.list.iter().filter(|d| d.level >= Level::Warning).map(ToString::to_string);
+        return Err(wrong.collect::<Vec<_>>().join("\n"));
+    };
+    if let Some(file) = &config.service.log_file
+        && let Err(error) = log::set_file(Path::new(&file.0))
+    {
+        log!(Error, "reload", "cannot open the log file `{}` (log_file, -l): {error}", file.0);
+    }
+    log::set_level(config.log_level(cli.level(), &DiskSource));
+    diagnostics.list.iter().filter(|d| d.level == Level::Warning).for_each(|d| log!(Warn, "reload", "{d}"));
+    Ok(plan)
 }
 
 /// An option table and how its group is headed.

@@ -12,6 +12,7 @@ pub struct Control {
     over: AtomicBool,
     /// Exit code, when it is not 0.
     code: AtomicI32,
+    reloading: AtomicBool,
     /// Inputs that have not reached a natural end.
     unfinished: AtomicUsize,
     changed: Notify,
@@ -23,6 +24,22 @@ impl Control {
     pub fn add_input(&self, wake: std::sync::Arc<crate::inputs::shared::Wake>) {
         self.unfinished.fetch_add(1, Ordering::AcqRel);
         self.wakes.lock().expect("wake lock").push(wake);
+    }
+
+    /// Memory was given back that no input held: rings those that wait for some.
+    pub fn memory_released(&self) {
+        self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring_if_waiting());
+    }
+
+    /// Inputs are to stop because others take their place.
+    pub fn stop_for_reload(&self) {
+        self.reloading.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    /// True once inputs are to stop because others take their place.
+    pub fn reloading(&self) -> bool {
+        self.reloading.load(Ordering::Acquire)
     }
 
     /// Inputs are to stop.

@@ -54,6 +54,11 @@ pub trait Cursor: Send + Sync {
         false
     }
 
+    /// True when what is not committed will be read again: nobody else need keep it.
+    fn rereadable(&self) -> bool {
+        false
+    }
+
     /// The block at `position` was looked at, and is (or is not) what its sender says. Told by decoders whose senders
     /// are answered, before `committed`, on a worker.
     fn examined(&self, position: Position, verdict: Verdict) {

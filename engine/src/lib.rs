@@ -22,10 +22,12 @@ pub mod pipeline;
 pub mod plan;
 pub mod queue;
 pub mod random;
+pub mod reload;
 pub mod retry;
 pub mod run;
 pub mod serial;
 pub mod shards;
+pub mod storage;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;

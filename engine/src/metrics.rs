@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -43,6 +43,12 @@ pub struct InputMetrics {
     pub files: Mutex<HashMap<Arc<str>, FileLag>>,
     /// Blocks that were read and are not acknowledged yet (gauge).
     pub jobs: AtomicU64,
+    /// Its `storage.type` is memrb.
+    pub is_ring: AtomicBool,
+    /// Segments that its ring dropped.
+    pub ring_dropped_chunks: AtomicU64,
+    /// Encoded bytes that its ring dropped.
+    pub ring_dropped_bytes: AtomicU64,
     /// What it holds in memory against `Mem_Buf_Limit`; set when it starts.
     pub memory: OnceLock<Arc<Budget>>,
 }

@@ -38,6 +38,10 @@ pub struct Monitor {
     pub health: Arc<Health>,
     /// `Health_Check` and its limits, when it is on.
     pub health_check: Option<HealthCheck>,
+    /// What is on disk, where there is a `storage.path`.
+    pub store: Option<Arc<crate::storage::Store>>,
+    /// How often the configuration was replaced, and who may ask for it.
+    pub reloads: Arc<crate::reload::Reloads>,
     /// `storage.metrics`.
     pub storage_metrics: bool,
     /// When the program started, for uptime.
@@ -46,6 +50,13 @@ pub struct Monitor {
     pub started_at: SystemTime,
     /// `Flush` in seconds, as `/` shows it.
     pub flush: f64,
+}
+
+impl Monitor {
+    /// Chunk files of an input.
+    pub fn chunks_of(&self, input: &str) -> crate::storage::InputChunks {
+        self.store.as_ref().map(|store| store.of_input(input)).unwrap_or_default()
+    }
 }
 
 /// `HC_Errors_Count`, `HC_Retry_Failure_Count`, `HC_Period`.

@@ -111,6 +111,11 @@ impl Survival {
     }
 }
 
+/// The lane of a tag, to be taken modulo an output's number of lanes.
+pub fn lane_of(tag: &str) -> usize {
+    tag.bytes().fold(0, |h: usize, b| h.wrapping_mul(31).wrapping_add(usize::from(b)))
+}
+
 /// All instances, and the routes found so far.
 pub struct Pipeline {
     /// Filters in the order of the configuration, then the processors of inputs and outputs.
@@ -172,7 +177,7 @@ impl Pipeline {
             own.chain((0..self.common).filter(|&n| fits(&self.filters[n].matcher))).collect();
         Route {
             outputs: (0..self.outputs.len()).filter(|&n| fits(&self.outputs[n].matcher)).collect(),
-            lane: tag.bytes().fold(0, |h: usize, b| h.wrapping_mul(31).wrapping_add(usize::from(b))),
+            lane: lane_of(&tag),
             survival: filters.first().and_then(|&n| Survival::new(&*self.filters[n].filter)),
             processors: processors.len(),
             filters,

@@ -7,11 +7,12 @@ use crate::config::Config;
 use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
-use crate::config::values::RetryLimit as RetryOption;
+use crate::config::values::{RetryLimit as RetryOption, StorageSync, StorageType};
 use crate::filters::{self, Filter, Reported};
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
+use crate::storage;
 use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::Text;
 use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, Variables, nearest};
@@ -19,6 +20,7 @@ use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use outputs::Output;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +57,12 @@ pub struct Settings {
     pub health_check: Option<HealthCheck>,
     /// `storage.metrics`.
     pub storage_metrics: bool,
+    /// `storage.*`, where a `storage.path` is set.
+    pub storage: Option<storage::Settings>,
+    /// `Hot_Reload`.
+    pub hot_reload: bool,
+    /// `Hot_Reload.Timeout`.
+    pub hot_reload_timeout: Option<Duration>,
 }
 
 /// An input that is to run.
@@ -65,6 +73,10 @@ pub struct PlannedInput {
     pub plugin: &'static str,
     /// `Mem_Buf_Limit`.
     pub memory_limit: Option<usize>,
+    /// `storage.type`.
+    pub storage: StorageType,
+    /// `storage.pause_on_chunks_overlimit`.
+    pub pause_on_overlimit: bool,
     /// What runs.
     pub configured: Configured,
     /// Its own `processors`, which its records meet before the filters.
@@ -95,6 +107,10 @@ pub struct PlannedOutput {
     pub output: Arc<dyn Output>,
     /// `Retry_Limit`.
     pub retry_limit: RetryLimit,
+    /// Of all that determines how it encodes; what was stored with another one it cannot deliver.
+    pub fingerprint: u64,
+    /// `storage.total_limit_size`.
+    pub disk_limit: Option<u64>,
     /// Its own `processors`, which only what goes to it meets, behind the filters.
     pub processors: Vec<PlannedFilter>,
 }
@@ -122,6 +138,8 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         escape_unicode: service.escape_unicode.0,
         flush: service.flush.0,
         multiline_limit: usize::try_from(service.multiline_buffer_limit.0).unwrap_or(usize::MAX),
+        storage: service.storage_type.filter(|_| service.storage_inherit.0).unwrap_or(StorageType::Memory),
+        storage_path: service.storage_path.is_some(),
         variables: config.variables.clone(),
         folder: folder.map(std::path::Path::to_owned),
         ..Compiler::default()
@@ -135,6 +153,17 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
+    if service.keep_rejected.0
+        && settings.storage.is_none()
+        && let Some(entry) = config.service_section.get("storage.keep.rejected")
+    {
+        diagnostics
+            .warning(
+                &entry.value_span,
+                "service: `storage.keep.rejected` keeps nothing without a `storage.path`",
+            )
+            .help("set `storage.path` to a folder");
+    }
     let refused = if readable && !compiler.unknown { Unplanned::Options } else { Unplanned::Text };
     if diagnostics.has_errors() {
         return Err(refused);
@@ -179,6 +208,27 @@ fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
             period: seconds(service.hc_period.0),
         }),
         storage_metrics: service.storage_metrics.0,
+        storage: service.storage_path.as_ref().map(|path| storage_settings(service, &path.0)),
+        hot_reload: service.hot_reload.0,
+        hot_reload_timeout: Some(seconds(service.hot_reload_timeout.0)).filter(|t| !t.is_zero()),
+    }
+}
+
+fn storage_settings(service: &ServiceOptions, path: &str) -> storage::Settings {
+    let path = PathBuf::from(path);
+    let rejected = service.rejected_path.as_ref().map_or("rejected", |t| t.0.as_str());
+    let chunks_up = usize::try_from(service.max_chunks_up.0.max(1)).unwrap_or(usize::MAX);
+    storage::Settings {
+        full_sync: service.storage_sync == StorageSync::Full,
+        delete_irrecoverable: service.delete_irrecoverable.0,
+        backlog_bytes: usize::try_from(service.backlog_mem_limit.0).unwrap_or(usize::MAX),
+        flush_backlog: service.backlog_flush_on_shutdown.0,
+        keep_rejected: service.keep_rejected.0,
+        rejected_path: path.join(rejected),
+        rejected_limit: service.rejected_limit.0,
+        up_bytes: chunks_up.saturating_mul(storage::CHUNK_BYTES as usize),
+        replay_rejected: false,
+        path,
     }
 }
 
@@ -190,6 +240,10 @@ struct Compiler {
     counts: HashMap<&'static str, usize>,
     escape_unicode: bool,
     flush: f64,
+    /// `storage.type` of inputs that have none.
+    storage: StorageType,
+    /// A `storage.path` is set.
+    storage_path: bool,
     multiline_limit: usize,
     /// A parser could not be made, or a plugin does not exist.
     unknown: bool,
@@ -271,8 +325,18 @@ impl Compiler {
         };
         let configured = plugin.configure(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
+        let storage = common.storage_type.unwrap_or(self.storage);
+        if storage == StorageType::Filesystem && !self.storage_path {
+            let span = section.get("storage.type").map_or(&section.span, |e| &e.value_span);
+            diagnostics
+                .error(span, format!("{name}: `storage.type` is filesystem, but there is no `storage.path`"))
+                .help("set `storage.path` in [SERVICE] to a folder");
+            return None;
+        }
+        let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
         let processors = self.processors(section, diagnostics)?;
-        Some(PlannedInput { name, plugin: plugin.name(), memory_limit, configured, processors })
+        let plugin = plugin.name();
+        Some(PlannedInput { name, plugin, memory_limit, storage, pause_on_overlimit, configured, processors })
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
@@ -364,9 +428,74 @@ impl Compiler {
             Some(RetryOption::Never) => RetryLimit::Retries(0),
             Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
         };
+        let fingerprint = fingerprint(plugin.name(), self.escape_unicode, section);
+        let disk_limit = common.total_limit_size.0;
         let processors = self.processors(section, diagnostics)?;
-        Some(PlannedOutput { name, plugin: plugin.name(), matcher, output, retry_limit, processors })
+        let plugin = plugin.name();
+        Some(PlannedOutput {
+            name,
+            plugin,
+            matcher,
+            output,
+            retry_limit,
+            fingerprint,
+            disk_limit,
+            processors,
+        })
     }
+}
+
+/// Options that say where, when and how often an output delivers, not what: stored chunks outlive a change of them.
+const DELIVERY_OPTIONS: &[&str] = &[
+    "name",
+    "host",
+    "port",
+    "uri",
+    "header",
+    "headers_key",
+    "http_user",
+    "http_passwd",
+    "http_token",
+    "http_method",
+    "compress",
+    "proxy",
+    "allow_duplicated_headers",
+    "endpoint",
+    "region",
+    "profile",
+    "role_arn",
+    "sts_endpoint",
+    "external_id",
+    "auto_create_group",
+    "log_retention_days",
+    "auto_retry_requests",
+    "path",
+    "file",
+    "mkdir",
+];
+
+/// Of the plugin, and of the options that may determine how it encodes. One that is not known not to counts.
+fn fingerprint(plugin: &str, escape_unicode: bool, section: &Section) -> u64 {
+    let common = |key: &str| CommonOutput::TABLE.iter().any(|spec| spec.name.eq_ignore_ascii_case(key));
+    let mut counted: Vec<(String, &str)> = section
+        .entries
+        .iter()
+        .map(|e| (e.key.to_ascii_lowercase(), e.value.as_str()))
+        .filter(|(key, _)| !common(key) && !DELIVERY_OPTIONS.contains(&key.as_str()))
+        .filter(|(key, _)| !(key.starts_with("net.") || key.starts_with("tls")))
+        .collect();
+    counted.sort();
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(plugin.as_bytes());
+    hash.update(&[0, u8::from(escape_unicode)]);
+    for (key, value) in counted {
+        // Lengths, so that no two lists of options read the same.
+        hash.update(&(key.len() as u64).to_le_bytes());
+        hash.update(key.as_bytes());
+        hash.update(&(value.len() as u64).to_le_bytes());
+        hash.update(value.as_bytes());
+    }
+    hash.digest()
 }
 
 /// A parser by the name of one that could not be made.

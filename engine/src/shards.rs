@@ -10,11 +10,13 @@
 use crate::decode::{SourceState, mark, position_of};
 use crate::filters::Holding;
 use crate::inputs::InputShared;
+use crate::inputs::shared::Buffer;
 use crate::job::{Block, Position, SourceInfo};
 use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
 use crate::random::Random;
 use crate::serial::Turn;
+use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
 use bumpalo::Bump;
 use codecs::record::Timestamp;
@@ -59,7 +61,7 @@ struct Waiting {
 #[derive(Default)]
 struct Order {
     next: u64,
-    finished: BTreeMap<u64, Vec<(usize, usize, Queued)>>,
+    finished: BTreeMap<u64, Vec<(usize, usize, Held)>>,
 }
 
 /// What is acknowledged of a source.
@@ -115,34 +117,76 @@ impl Ticket {
     }
 }
 
-/// A segment's part in its job's acknowledgement. Dropping it without [`Ack::accept`] gives the segment up.
-pub struct Ack(Option<Arc<Ticket>>);
+/// A segment's part in its job's acknowledgement, or, once it is stored, its part of a chunk file. Dropping it without
+/// [`Ack::accept`] gives the segment up.
+pub struct Ack(Option<Share>);
+
+enum Share {
+    Ticket(Arc<Ticket>),
+    Stored(Stored),
+}
 
 impl Ack {
     /// Name of the input that the segment comes from, and how long ago its records were made.
     pub fn origin(&self) -> (&str, std::time::Duration) {
-        let Some(ticket) = &self.0 else { return ("", std::time::Duration::ZERO) };
-        // `input:tail:tail.0`
-        (ticket.source.input.component.splitn(3, ':').nth(2).unwrap_or_default(), ticket.made.elapsed())
+        match &self.0 {
+            None => ("", std::time::Duration::ZERO),
+            Some(Share::Stored(stored)) => stored.origin(),
+            // `input:tail:tail.0`
+            Some(Share::Ticket(ticket)) => (ticket.source.input.name(), ticket.made.elapsed()),
+        }
+    }
+
+    /// What is on disk until it is accepted.
+    pub fn stored(stored: Stored) -> Ack {
+        Ack(Some(Share::Stored(stored)))
+    }
+
+    /// True when it is a part of this chunk file.
+    pub fn is_of(&self, chunk: &Arc<ChunkFile>) -> bool {
+        matches!(&self.0, Some(Share::Stored(stored)) if stored.is_of(chunk))
+    }
+
+    /// True when what it stands for survives the end of the program.
+    pub fn is_stored(&self) -> bool {
+        matches!(&self.0, Some(Share::Stored(_)))
+    }
+
+    /// True when what it stands for is nowhere but in memory: its source cannot be read again.
+    pub fn is_only_copy(&self) -> bool {
+        matches!(&self.0, Some(Share::Ticket(ticket)) if !ticket.source.rereadable())
+    }
+
+    /// What nobody waits for.
+    pub fn nobody() -> Ack {
+        Ack(None)
+    }
+
+    /// True when it comes from this input's memory.
+    pub fn is_from(&self, input: &InputShared) -> bool {
+        matches!(&self.0, Some(Share::Ticket(ticket)) if std::ptr::eq(&*ticket.source.input, input))
     }
 
     /// True while a sender waits for this segment.
     pub fn urgent(&self) -> bool {
-        let Some(ticket) = &self.0 else { return false };
+        let Some(Share::Ticket(ticket)) = &self.0 else { return false };
         ticket.source.info.cursor.as_ref().is_some_and(|cursor| cursor.urgent())
     }
 
     /// The segment is delivered, or dropped and counted.
     pub fn accept(mut self) {
-        if let Some(ticket) = self.0.take() {
-            ticket.close(true);
+        match self.0.take() {
+            Some(Share::Ticket(ticket)) => ticket.close(true),
+            Some(Share::Stored(stored)) => stored.accept(),
+            None => {}
         }
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.take() {
+        // What is stored stays where it is.
+        if let Some(Share::Ticket(ticket)) = self.0.take() {
             ticket.close(false);
         }
     }
@@ -168,10 +212,16 @@ impl Source {
         })
     }
 
+    /// True when what is not committed of it is read again by the next configuration.
+    fn rereadable(&self) -> bool {
+        self.info.cursor.as_ref().is_some_and(|cursor| cursor.rereadable())
+    }
+
     /// True while an output that this source is routed to has no room.
     pub fn blocked(&self) -> bool {
         let pipeline = &self.input.pipeline;
-        self.route.outputs.iter().any(|&n| !pipeline.outputs[n].lanes.has_room())
+        !self.input.buffer.takes_all()
+            && self.route.outputs.iter().any(|&n| !pipeline.outputs[n].lanes.has_room())
     }
 
     /// True when something of a block may wait for a later one: its jobs run one after the other, and it is flushed.
@@ -284,6 +334,11 @@ impl Source {
         let decoder = self.state.lock().expect("source state lock").pending(end);
         let filters = self.holding.lock().expect("holding lock").oldest().map(|m| position_of(m, end));
         decoder.into_iter().chain(filters).min()
+    }
+
+    /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
+    pub fn take_partial(&self) -> Vec<u8> {
+        std::mem::take(&mut self.state.lock().expect("source state lock").partial)
     }
 
     /// Runs one waiting job, then makes way for other sources.
@@ -456,7 +511,7 @@ impl Source {
                 queued.push((
                     output,
                     sink.route.lane,
-                    Queued { segment, ack: Ack(Some(ticket.clone())), charge, pool },
+                    Held { segment, ack: Ack(Some(Share::Ticket(ticket.clone()))), charge, pool },
                 ));
             }
         }
@@ -469,13 +524,27 @@ impl Source {
                 order.finished.remove(&next)
             } {
                 order.next += 1;
-                for (output, lane, queued) in ready {
-                    self.input.pipeline.outputs[output].lanes.send(lane, queued);
+                for (output, lane, held) in ready {
+                    self.queue(output, lane, held);
                 }
             }
         }
-        self.input.job_decoded();
+        // In this order: once all is decoded and delivered, all is acknowledged.
         ticket.close(true);
+        self.input.job_decoded();
+    }
+
+    /// Hands a segment to its output's lane, by way of the disk where this input is stored.
+    fn queue(&self, output: usize, lane: usize, held: Held) {
+        let lanes = &self.input.pipeline.outputs[output].lanes;
+        match &self.input.buffer {
+            Buffer::Memory => lanes.send(lane, Queued::Up(held)),
+            Buffer::Disk { store, keep_up } => store.put(output, lane, held, *keep_up),
+            Buffer::Ring { bytes } => {
+                lanes.send(lane, Queued::Up(held));
+                lanes.drop_oldest_of(&self.input, *bytes);
+            }
+        }
     }
 
     /// A job is done with: commits the prefix that is.

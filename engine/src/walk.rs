@@ -151,7 +151,8 @@ impl<'j> JobRun<'j> {
     pub fn emit_as(&mut self, tag: &str, record: Record<'j>) {
         self.counters.records += 1;
         let own = self.sinks[0].route.clone();
-        let known = self.sinks.iter().position(|s| *s.route.tag == *tag && s.route.processors == own.processors);
+        let known =
+            self.sinks.iter().position(|s| *s.route.tag == *tag && s.route.processors == own.processors);
         let sink = known.unwrap_or_else(|| {
             let route = self.pipeline.source_route(tag, &own.filters[..own.processors]);
             self.sinks.push(Sink::new(route, self.pool, 0));

@@ -62,8 +62,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("-q, --quiet", "quiet mode"),
     ("-S, --sosreport", "no effect: there is no support report"),
     ("-Y, --enable-hot-reload", "enable for hot reloading"),
+    ("    --replay-rejected", "deliver again what outputs refused (storage.keep.rejected)"),
     ("    --enable-fips", "require FIPS mode at startup (refused)"),
-    ("-W, --disable-thread-safety-on-hot-reload", "no effect: the configuration is read once, at the start"),
+    (
+        "-W, --disable-thread-safety-on-hot-reload",
+        "no effect: a reload always waits for the threads it replaces",
+    ),
     ("-V, --version", "show version number"),
     ("-h, --help", "print this help"),
 ];

@@ -34,6 +34,7 @@ enum Flag {
     Help,
     HelpJson,
     Supervisor,
+    ReplayRejected,
     /// Accepted; says why it does nothing.
     NoEffect(&'static str),
 }
@@ -96,6 +97,7 @@ const FLAGS: &[Row] = &[
         false,
         Flag::Set("hot_reload.ensure_thread_safety", "off"),
     ),
+    row(None, &["replay-rejected"], false, Flag::ReplayRejected),
 ];
 
 /// Which help was asked for.
@@ -138,6 +140,8 @@ pub struct Cli {
     pub version: bool,
     /// `--supervisor`: restart the engine when it dies.
     pub supervisor: bool,
+    /// `--replay-rejected`: what outputs refused before is delivered again.
+    pub replay_rejected: bool,
     /// 3 (info), one more for each `-v`, 0 after `-q`.
     verbosity: u8,
 }
@@ -178,6 +182,7 @@ pub fn parse(
         help: Help::None,
         version: false,
         supervisor: false,
+        replay_rejected: false,
         verbosity: Level::Info as u8,
     };
     let mut reading = Reading { cli, place, plugin: None, diagnostics, done: false };
@@ -304,6 +309,7 @@ impl Reading<'_> {
             Flag::Help => self.help(false),
             Flag::HelpJson => self.help(true),
             Flag::Supervisor => self.cli.supervisor = true,
+            Flag::ReplayRejected => self.cli.replay_rejected = true,
             Flag::NoEffect(why) => {
                 self.diagnostics.note(&self.place, format!("flag `{written}` has no effect: {why}"));
             }

@@ -22,9 +22,9 @@ codecs::options! {
         /// Bytes of this input that may wait in memory before it pauses; 0 leaves it to the process budget.
         mem_buf_limit "mem_buf_limit": One<Size> = "0",
         /// Where the chunks of this input wait: filesystem, memory or memrb.
-        storage_type "storage.type": Opt<StorageType> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
-        /// Pause this input when its chunks reach storage.max_chunks_up.
-        pause_on_chunks_overlimit "storage.pause_on_chunks_overlimit": One<Bool> = "false" => NoEffect("an input pauses by bytes; see `Mem_Buf_Limit`"),
+        storage_type "storage.type": Opt<StorageType>,
+        /// Pause this input when storage.max_chunks_up chunks of it are in memory, in place of leaving further ones on disk only.
+        pause_on_chunks_overlimit "storage.pause_on_chunks_overlimit": One<Bool> = "false",
         /// Run this input in a thread of its own.
         threaded "threaded": One<Bool> = "false" => NoEffect("inputs never share a thread with filters or outputs"),
         /// Slots of the ring between a threaded input and the engine.
@@ -86,7 +86,7 @@ codecs::options! {
         /// Deliveries of this output that run at the same time; 0 leaves it to the engine.
         workers "workers": Opt<Int>,
         /// Bytes on disk that wait for this output at most; without it, no limit.
-        total_limit_size "storage.total_limit_size": One<Limit> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        total_limit_size "storage.total_limit_size": One<Limit> = "off",
         /// Name of the Windows certificate store.
         windows_certstore_name "tls.windows.certstore_name": Opt<Text> => NoEffect("it is for Windows"),
         /// Use the enterprise certificate store of Windows.

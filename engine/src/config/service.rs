@@ -66,33 +66,33 @@ codecs::options! {
         /// Try IPv6 addresses first.
         dns_prefer_ipv6 "dns.prefer_ipv6": One<Bool> = "off" => NoEffect("both families are tried, as the system orders them"),
         /// Folder for chunks on disk.
-        storage_path "storage.path": Opt<Text> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        storage_path "storage.path": Opt<Text>,
         /// How chunks reach the disk: normal, or full (synced at each write).
-        storage_sync "storage.sync": One<StorageSync> = "normal" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        storage_sync "storage.sync": One<StorageSync> = "normal",
         /// Count chunks and bytes of the storage on the HTTP server.
         storage_metrics "storage.metrics": One<Bool> = "on",
         /// Check sums of stored chunks.
-        storage_checksum "storage.checksum": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        storage_checksum "storage.checksum": One<Bool> = "off" => NoEffect("stored chunks always have check sums"),
         /// Bytes of recovered chunks in memory at a time.
-        backlog_mem_limit "storage.backlog.mem_limit": One<Size> = "5M" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        backlog_mem_limit "storage.backlog.mem_limit": One<Size> = "5M",
         /// Deliver recovered chunks while stopping, too.
-        backlog_flush_on_shutdown "storage.backlog.flush_on_shutdown": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
-        /// Chunks in memory at most.
-        max_chunks_up "storage.max_chunks_up": One<Int> = "128" => NoEffect("memory is limited in bytes, not in chunks; see `memory_limit`"),
+        backlog_flush_on_shutdown "storage.backlog.flush_on_shutdown": One<Bool> = "off",
+        /// Chunks (2 MB each) of an output that are on disk and in memory too, at most; its share of `memory_limit` bounds them as well.
+        max_chunks_up "storage.max_chunks_up": One<Int> = "128",
         /// Delete stored chunks that cannot be read.
-        delete_irrecoverable "storage.delete_irrecoverable_chunks": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        delete_irrecoverable "storage.delete_irrecoverable_chunks": One<Bool> = "off",
         /// Give back what stored chunks do not use of their files.
-        trim_files "storage.trim_files": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        trim_files "storage.trim_files": One<Bool> = "off" => NoEffect("a chunk's file is never larger than what was written to it"),
         /// Where the chunks of inputs wait that do not say: memory, filesystem or memrb.
-        storage_type "storage.type": Opt<StorageType> => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        storage_type "storage.type": Opt<StorageType>,
         /// Inputs without a storage.type take that of the service.
-        storage_inherit "storage.inherit": One<Bool> = "off" => NoEffect("nothing is buffered on disk yet: what cannot be delivered waits in its file, or in memory"),
+        storage_inherit "storage.inherit": One<Bool> = "off",
         /// Keep what an output refused for good.
-        keep_rejected "storage.keep.rejected": One<Bool> = "off" => NoEffect("what is refused is counted and told, but not kept yet"),
+        keep_rejected "storage.keep.rejected": One<Bool> = "off",
         /// Folder below storage.path for what was refused.
-        rejected_path "storage.rejected.path": Opt<Text> => NoEffect("what is refused is counted and told, but not kept yet"),
+        rejected_path "storage.rejected.path": Opt<Text>,
         /// Bytes of what was refused at most.
-        rejected_limit "storage.rejected.limit": One<Limit> = "off" => NoEffect("what is refused is counted and told, but not kept yet"),
+        rejected_limit "storage.rejected.limit": One<Limit> = "off",
         /// Longest wait between two retries, in seconds.
         scheduler_cap "scheduler.cap": One<Int> = "2000",
         /// Shortest wait before a retry, in seconds.
@@ -104,11 +104,11 @@ codecs::options! {
         /// Bytes that a multi-line record may hold at most.
         multiline_buffer_limit "multiline_buffer_limit": One<BinarySize> = "2MB",
         /// Read the configuration again on SIGHUP or POST /api/v2/reload.
-        hot_reload "hot_reload": One<Bool> = "off" => NoEffect("the configuration is read once, at the start; restart the program"),
+        hot_reload "hot_reload": One<Bool> = "off",
         /// Wait for threads while reloading.
-        hot_reload_safety "hot_reload.ensure_thread_safety": One<Bool> = "on" => NoEffect("the configuration is read once, at the start; restart the program"),
+        hot_reload_safety "hot_reload.ensure_thread_safety": One<Bool> = "on" => NoEffect("a reload always waits for the threads that it replaces"),
         /// Seconds after which a reload that hangs ends the process; 0 never does.
-        hot_reload_timeout "hot_reload.timeout": One<Int> = "0" => NoEffect("the configuration is read once, at the start; restart the program"),
+        hot_reload_timeout "hot_reload.timeout": One<Int> = "0",
         /// Bytes of a coroutine's stack.
         coro_stack_size "coro_stack_size": One<Int> = "65536" => NoEffect("there are no coroutines"),
         /// Let single records be traced through the pipeline.

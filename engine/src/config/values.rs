@@ -12,6 +12,13 @@ codecs::choice! {
     pub enum StorageType { Memory "memory", Filesystem "filesystem", Memrb "memrb" }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro that makes the enum derives no default")]
+impl Default for StorageType {
+    fn default() -> Self {
+        StorageType::Memory
+    }
+}
+
 codecs::choice! {
     /// How stored chunks reach the disk.
     pub enum StorageSync { Normal "normal", Full "full" }

@@ -6,6 +6,7 @@
 use crate::log::Level;
 use crate::metrics::{FilterMetrics, Histogram, InputMetrics, OutputMetrics};
 use crate::monitor::{Monitor, Watched};
+use crate::storage::InputChunks;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -75,10 +76,16 @@ enum Read {
     Process(fn(&Monitor, &Moment) -> u64),
     /// Any samples.
     Samples(fn(&Monitor, &Moment, &mut Vec<Sample>)),
+    /// One number of the storage, where there is one.
+    Stored(fn(&crate::storage::Counters) -> u64),
     /// One number per input.
     Input(fn(&InputMetrics) -> u64),
     /// One number per input of the plugin tail.
     Tail(fn(&InputMetrics) -> u64),
+    /// One number per input with `storage.type memrb`.
+    Ring(fn(&InputMetrics) -> u64),
+    /// One number per input, of its blocks in memory and its chunk files.
+    Chunks(fn(u64, InputChunks) -> u64),
     /// One number per filter.
     Filter(fn(&FilterMetrics) -> u64),
     /// One number per output.
@@ -142,7 +149,7 @@ fn of(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
-use Read::{Filter, Input, Output, Process, Samples, Tail};
+use Read::{Chunks, Filter, Input, Output, Process, Ring, Samples, Stored, Tail};
 
 /// Every metric there is, in the order of the keys in Fluent Bit's `/api/v1/metrics`. What only outputs know of
 /// themselves ([`outputs::Counter`]) follows them.
@@ -196,25 +203,66 @@ static METRICS: &[Metric] = &[
     Metric::gauge(
         "fluentbit_storage_chunks",
         "Total number of chunks in the storage layer.",
-        Process(chunks),
+        Process(all_chunks),
     )
     .only(View::V2),
     Metric::gauge("fluentbit_storage_mem_chunks", "Total number of memory chunks.", Process(chunks))
         .only(View::V2),
-    Metric::gauge("fluentbit_storage_fs_chunks", "Total number of filesystem chunks.", Process(none))
-        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_storage_fs_chunks",
+        "Total number of filesystem chunks.",
+        Process(|m, _| stored_chunks(m).0),
+    )
+    .only(View::V2),
     Metric::gauge(
         "fluentbit_storage_fs_chunks_up",
         "Total number of filesystem chunks up in memory.",
-        Process(none),
+        Process(|m, _| stored_chunks(m).1),
     )
     .only(View::V2),
     Metric::gauge(
         "fluentbit_storage_fs_chunks_down",
         "Total number of filesystem chunks down.",
-        Process(none),
+        Process(|m, _| stored_chunks(m).0 - stored_chunks(m).1),
     )
     .only(View::V2),
+    Metric::gauge("ripsaw_storage_bytes", "Bytes of the chunk files.", Stored(|s| of(&s.bytes))),
+    Metric::counter(
+        "ripsaw_storage_recovered_records_total",
+        "Records that were on disk at the start and go out again.",
+        Stored(|s| of(&s.recovered_records)),
+    ),
+    Metric::counter(
+        "ripsaw_storage_damaged_chunks_total",
+        "Chunk files with damage: what stands before it was saved.",
+        Stored(|s| of(&s.damaged_chunks)),
+    ),
+    Metric::gauge(
+        "ripsaw_storage_orphaned_chunks",
+        "Chunk files that no output of this configuration can deliver.",
+        Stored(|s| of(&s.orphaned_chunks)),
+    ),
+    Metric::counter(
+        "ripsaw_storage_errors_total",
+        "Failed writes; what they were to store waits in memory instead.",
+        Stored(|s| of(&s.errors)),
+    ),
+    Metric::gauge("ripsaw_storage_failing", "1 while the disk refuses writes.", Stored(|s| of(&s.failing))),
+    Metric::counter(
+        "ripsaw_storage_rejected_records_total",
+        "Records kept aside because an output refused them.",
+        Stored(|s| of(&s.rejected_records)),
+    ),
+    Metric::gauge(
+        "ripsaw_storage_rejected_bytes",
+        "Bytes of what is kept aside.",
+        Stored(|s| of(&s.rejected_bytes)),
+    ),
+    Metric::counter(
+        "ripsaw_storage_rejected_dropped_chunks_total",
+        "Files of refused records that had to go because of storage.rejected.limit.",
+        Stored(|s| of(&s.rejected_dropped_chunks)),
+    ),
     // Inputs.
     Metric::counter("fluentbit_input_records_total", "Number of input records.", Input(|m| of(&m.records)))
         .json("records"),
@@ -278,20 +326,40 @@ static METRICS: &[Metric] = &[
         Input(memory_used),
     )
     .only(View::V2),
-    Metric::gauge("fluentbit_input_storage_chunks", "Total number of chunks.", Input(|m| of(&m.jobs)))
-        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_chunks",
+        "Total number of chunks.",
+        Chunks(|in_memory, stored| in_memory + stored.up + stored.down),
+    )
+    .only(View::V2),
     Metric::gauge(
         "fluentbit_input_storage_chunks_up",
         "Total number of chunks up in memory.",
-        Input(|m| of(&m.jobs)),
+        Chunks(|in_memory, stored| in_memory + stored.up),
     )
     .only(View::V2),
-    Metric::gauge("fluentbit_input_storage_chunks_down", "Total number of chunks down.", Input(|_| 0))
-        .only(View::V2),
+    Metric::gauge(
+        "fluentbit_input_storage_chunks_down",
+        "Total number of chunks down.",
+        Chunks(|_, stored| stored.down),
+    )
+    .only(View::V2),
     Metric::gauge(
         "fluentbit_input_storage_chunks_busy",
         "Total number of chunks in a busy state.",
-        Input(|m| of(&m.jobs)),
+        Chunks(|in_memory, stored| in_memory + stored.up + stored.down),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_input_memrb_dropped_chunks",
+        "Number of memrb dropped chunks.",
+        Ring(|m| of(&m.ring_dropped_chunks)),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_input_memrb_dropped_bytes",
+        "Number of memrb dropped bytes.",
+        Ring(|m| of(&m.ring_dropped_bytes)),
     )
     .only(View::V2),
     Metric::gauge(
@@ -485,7 +553,11 @@ fn samples(metric: &Metric, monitor: &Monitor, moment: &Moment) -> Vec<Sample> {
     match metric.read {
         Process(read) => samples.push(Sample::new(Vec::new(), read(monitor, moment))),
         Samples(read) => read(monitor, moment, &mut samples),
-        Input(_) | Tail(_) | Filter(_) | Output(_) => {
+        Stored(read) => {
+            let stored = monitor.store.iter().map(|store| Sample::new(Vec::new(), read(&store.counters)));
+            samples.extend(stored);
+        }
+        Input(_) | Tail(_) | Ring(_) | Chunks(_) | Filter(_) | Output(_) => {
             each_instance(metric, monitor, |name, value| samples.push(named(name, value)));
         }
     }
@@ -499,7 +571,14 @@ fn each_instance<'m>(metric: &Metric, monitor: &'m Monitor, mut found: impl FnMu
         Tail(read) => tails(monitor).for_each(|i| found(&i.name, read(&i.metrics))),
         Filter(read) => monitor.filters.iter().for_each(|f| found(&f.name, read(&f.metrics))),
         Output(read) => monitor.outputs.iter().for_each(|o| found(&o.watched.name, read(&o.watched.metrics))),
-        Process(_) | Samples(_) => {}
+        Ring(read) => {
+            let rings = monitor.inputs.iter().filter(|i| i.metrics.is_ring.load(Relaxed));
+            rings.for_each(|i| found(&i.name, read(&i.metrics)));
+        }
+        Chunks(read) => monitor.inputs.iter().for_each(|i| {
+            found(&i.name, read(of(&i.metrics.jobs), monitor.chunks_of(&i.name)));
+        }),
+        Process(_) | Samples(_) | Stored(_) => {}
     }
 }
 
@@ -519,7 +598,7 @@ pub(super) fn sections(monitor: &Monitor) -> Sections<'_> {
     for metric in METRICS {
         let Some(key) = metric.json else { continue };
         let section = match metric.read {
-            Input(_) | Tail(_) => &mut sections[0].1,
+            Input(_) | Tail(_) | Ring(_) | Chunks(_) => &mut sections[0].1,
             Filter(_) => &mut sections[1].1,
             _ => &mut sections[2].1,
         };
@@ -540,8 +619,11 @@ fn named(name: &str, value: u64) -> Sample {
     Sample::new(vec![("name", name.to_owned())], value)
 }
 
-fn none(_: &Monitor, _: &Moment) -> u64 {
-    0
+/// Chunk files, and those of which something is in memory.
+pub(super) fn stored_chunks(monitor: &Monitor) -> (u64, u64) {
+    let Some(store) = &monitor.store else { return (0, 0) };
+    let chunks = of(&store.counters.chunks);
+    (chunks, of(&store.counters.chunks_up).min(chunks))
 }
 
 fn uptime(_: &Monitor, moment: &Moment) -> u64 {
@@ -550,6 +632,10 @@ fn uptime(_: &Monitor, moment: &Moment) -> u64 {
 
 fn start_time(monitor: &Monitor, _: &Moment) -> u64 {
     monitor.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn all_chunks(monitor: &Monitor, moment: &Moment) -> u64 {
+    chunks(monitor, moment) + stored_chunks(monitor).0
 }
 
 fn chunks(monitor: &Monitor, _: &Moment) -> u64 {
@@ -579,8 +665,8 @@ fn host_uptime(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
     samples.push(Sample::new(hosted(moment), uptime(monitor, moment)));
 }
 
-fn host_reloads(_: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(hosted(moment), 0));
+fn host_reloads(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
+    samples.push(Sample::new(hosted(moment), monitor.reloads.count()));
 }
 
 fn host_start_time(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {

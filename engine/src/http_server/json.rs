@@ -5,6 +5,7 @@
 use super::catalog::{self, COMPATIBLE_VERSION};
 use crate::metrics::InputMetrics;
 use crate::monitor::{HealthCheck, Monitor};
+use crate::storage::InputChunks;
 use codecs::json::{Escape, write_text};
 use codecs::record::Text;
 use std::sync::atomic::Ordering::Relaxed;
@@ -77,21 +78,33 @@ pub(super) fn metrics(monitor: &Monitor) -> String {
 
 /// `/api/v1/storage`: chunks are the blocks that are read and not yet acknowledged.
 pub(super) fn storage(monitor: &Monitor) -> String {
-    let total: u64 = monitor.inputs.iter().map(|i| i.metrics.jobs.load(Relaxed)).sum();
+    let in_memory: u64 = monitor.inputs.iter().map(|i| i.metrics.jobs.load(Relaxed)).sum();
+    let (stored, up) = catalog::stored_chunks(monitor);
     let numbers = [
-        ("total_chunks", total),
-        ("mem_chunks", total),
-        ("fs_chunks", 0),
-        ("fs_chunks_up", 0),
-        ("fs_chunks_down", 0),
+        ("total_chunks", in_memory + stored),
+        ("mem_chunks", in_memory),
+        ("fs_chunks", stored),
+        ("fs_chunks_up", up),
+        ("fs_chunks_down", stored - up),
     ];
     let layer = object([("chunks", object(numbers.map(|(k, v)| (k, v.to_string()))))]);
-    let inputs = object(monitor.inputs.iter().map(|i| (&*i.name, storage_of(&i.metrics))));
+    let mut inputs: Vec<(&str, String)> = monitor
+        .inputs
+        .iter()
+        .map(|i| (&*i.name, storage_of(&i.metrics, monitor.chunks_of(&i.name))))
+        .collect();
+    // What was on disk at the start counts as an input of its own, as in Fluent Bit.
+    let backlog = format!("storage_backlog.{}", monitor.inputs.len());
+    if let Some(store) = &monitor.store {
+        let chunks = store.of_input(crate::storage::BACKLOG);
+        inputs.push((&backlog, storage_of(&crate::metrics::InputMetrics::default(), chunks)));
+    }
+    let inputs = object(inputs);
     object([("storage_layer", layer), ("input_chunks", inputs)])
 }
 
-fn storage_of(metrics: &InputMetrics) -> String {
-    let chunks = metrics.jobs.load(Relaxed);
+fn storage_of(metrics: &InputMetrics, stored: InputChunks) -> String {
+    let chunks = metrics.jobs.load(Relaxed) + stored.up;
     let held = text(&human_size(catalog::memory_used(metrics)));
     let status = object([
         ("overlimit", (catalog::over_limit(metrics) == 1).to_string()),
@@ -100,10 +113,10 @@ fn storage_of(metrics: &InputMetrics) -> String {
     ]);
     let busy = if chunks == 0 { text("0b") } else { held };
     let chunks = object([
-        ("total", chunks.to_string()),
+        ("total", (chunks + stored.down).to_string()),
         ("up", chunks.to_string()),
-        ("down", "0".to_owned()),
-        ("busy", chunks.to_string()),
+        ("down", stored.down.to_string()),
+        ("busy", (chunks + stored.down).to_string()),
         ("busy_size", busy),
     ]);
     object([("status", status), ("chunks", chunks)])
@@ -126,13 +139,13 @@ pub(super) fn health(monitor: &Monitor) -> (String, bool) {
 }
 
 /// `GET /api/v2/reload`.
-pub(super) fn reload_count() -> String {
-    object([("hot_reload_count", "0".to_owned())])
+pub(super) fn reload_count(count: u64) -> String {
+    object([("hot_reload_count", count.to_string())])
 }
 
-/// `POST /api/v2/reload` while it is not enabled.
-pub(super) fn reload_refused() -> String {
-    object([("reload", text("not enabled")), ("status", "-1".to_owned())])
+/// `POST /api/v2/reload`.
+pub(super) fn reload(what: &str, status: i32) -> String {
+    object([("reload", text(what)), ("status", status.to_string())])
 }
 
 /// `100b`, `1.5K`: powers of 1024, as Fluent Bit prints sizes.

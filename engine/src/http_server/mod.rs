@@ -9,6 +9,7 @@ mod json;
 mod text;
 
 use crate::monitor::Monitor;
+use crate::reload::{Asked, Reloads};
 use bytes::Bytes;
 use catalog::{Moment, View};
 use http_body_util::Full;
@@ -18,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Connections served at once; a further one ends the oldest, so that idle ones cannot keep a health check out.
@@ -45,8 +46,27 @@ pub fn bind(listen: &str, port: u16) -> std::io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
+/// What the server shows: the plan that runs now.
+pub struct Shown(Mutex<Arc<Monitor>>);
+
+impl Shown {
+    /// Shows this one.
+    pub fn new(monitor: Arc<Monitor>) -> Shown {
+        Shown(Mutex::new(monitor))
+    }
+
+    /// From now on, shows this one.
+    pub fn set(&self, monitor: Arc<Monitor>) {
+        *self.0.lock().expect("monitor lock") = monitor;
+    }
+
+    fn get(&self) -> Arc<Monitor> {
+        self.0.lock().expect("monitor lock").clone()
+    }
+}
+
 /// Answers requests until the task is dropped. Fails only when the runtime cannot watch the socket.
-pub async fn serve(listener: std::net::TcpListener, monitor: Arc<Monitor>) -> std::io::Result<()> {
+pub async fn serve(listener: std::net::TcpListener, monitor: Arc<Shown>) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     if let Ok(address) = listener.local_addr() {
         crate::log!(Info, "http_server", "listen iface={} tcp_port={}", address.ip(), address.port());
@@ -72,9 +92,9 @@ pub async fn serve(listener: std::net::TcpListener, monitor: Arc<Monitor>) -> st
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, monitor: Arc<Monitor>) {
+async fn connection(stream: tokio::net::TcpStream, monitor: Arc<Shown>) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &monitor);
+        let response = answer(request.method(), request.uri().path(), &monitor.get());
         async move { Ok::<_, Infallible>(response) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
@@ -111,7 +131,7 @@ fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes
         "/api/v1/storage" if monitor.storage_metrics && monitor.started.elapsed() >= STORAGE_FIRST => {
             reply(200, Some(JSON), json::storage(monitor))
         }
-        "/api/v2/reload" => reload(method),
+        "/api/v2/reload" => reload(method, &monitor.reloads),
         _ => reply(404, None, String::new()),
     }
 }
@@ -139,10 +159,14 @@ fn health(monitor: &Monitor) -> Response<Full<Bytes>> {
     }
 }
 
-fn reload(method: &Method) -> Response<Full<Bytes>> {
+fn reload(method: &Method, reloads: &Reloads) -> Response<Full<Bytes>> {
     match *method {
-        Method::GET => reply(200, Some(JSON), json::reload_count()),
-        Method::POST | Method::PUT => reply(200, Some(JSON), json::reload_refused()),
+        Method::GET => reply(200, Some(JSON), json::reload_count(reloads.count())),
+        Method::POST | Method::PUT => match reloads.ask() {
+            Asked::Begins => reply(200, Some(JSON), json::reload("done", 0)),
+            Asked::NotEnabled => reply(200, Some(JSON), json::reload("not enabled", -1)),
+            Asked::InProgress => reply(400, Some(JSON), json::reload("in progress", -2)),
+        },
         _ => {
             let mut response = reply(405, None, String::new());
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, PUT"));

@@ -82,6 +82,8 @@ fn monitor() -> Monitor {
             retries_failed_max: 1,
             period: Duration::from_secs(60),
         }),
+        store: None,
+        reloads: Arc::default(),
         storage_metrics: true,
         started: Instant::now(),
         started_at: SystemTime::now(),
@@ -98,7 +100,7 @@ fn ask(monitor: Monitor, requests: &[(&str, &str)]) -> Vec<Answer> {
     let address = listener.local_addr().expect("bound");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let server = tokio::spawn(serve(listener, Arc::new(monitor)));
+        let server = tokio::spawn(serve(listener, Arc::new(Shown::new(Arc::new(monitor)))));
         let mut answers = Vec::new();
         for (method, path) in requests {
             let mut stream = tokio::net::TcpStream::connect(address).await.expect("listening");
@@ -309,7 +311,7 @@ fn bad_requests_do_not_stop_it() {
     let address = listener.local_addr().expect("bound");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let server = tokio::spawn(serve(listener, Arc::new(monitor())));
+        let server = tokio::spawn(serve(listener, Arc::new(Shown::new(Arc::new(monitor())))));
         for bytes in [&b"GET /"[..], b"\0\0\0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", &[b'a'; 100_000]] {
             let mut stream = tokio::net::TcpStream::connect(address).await.expect("listening");
             drop(stream.write_all(bytes).await);

@@ -131,7 +131,27 @@ pub trait Engine: Send + Sync {
     fn fail(&self, message: String);
     /// Ends the program with this exit code after flushing.
     fn end(&self, code: i32);
+    /// True when the configuration may be replaced while the program runs: what a restart would lose is to be handed on.
+    fn hot_reload(&self) -> bool {
+        false
+    }
+    /// True when it stops because the configuration is replaced.
+    fn reloading(&self) -> bool {
+        false
+    }
+    /// Keeps a value for the inputs of the next configuration.
+    fn keep(&self, key: String, value: Kept) {
+        drop((key, value));
+    }
+    /// What inputs of the last configuration kept under keys that begin so.
+    fn kept(&self, prefix: &str) -> Vec<(String, Kept)> {
+        let _ = prefix;
+        Vec::new()
+    }
 }
+
+/// What an input keeps for those that come after it.
+pub type Kept = Arc<dyn std::any::Any + Send + Sync>;
 
 /// The engine as one input sees it.
 pub type InputContext = Arc<dyn Engine>;

@@ -2,7 +2,7 @@
 //!
 //! Owns: admission to memory, wake-ups, the count of jobs under way. Never: reads.
 
-use super::{Engine, Source};
+use super::{Engine, Kept, Source};
 use crate::budget::{Budget, Pool};
 use crate::control::Control;
 use crate::decode::Decoder;
@@ -10,6 +10,8 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::metrics::InputMetrics;
 use crate::pipeline::Pipeline;
 use crate::queue::{Charge, Pressure};
+use crate::reload::Handover;
+use crate::storage::Store;
 use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,10 +41,45 @@ pub struct Common {
     pub pressure: Arc<Pressure>,
     /// Start and stop of the program.
     pub control: Arc<Control>,
+    /// What goes from one configuration to the next, where that may be.
+    pub handover: Option<Arc<Handover>>,
+}
+
+/// Where the segments of an input wait (`storage.type`).
+#[derive(Clone, Default)]
+pub enum Buffer {
+    /// In memory, until they are delivered; the input stops when there is no more.
+    #[default]
+    Memory,
+    /// On disk, and in memory as far as there is room.
+    Disk {
+        /// Where they are stored.
+        store: Arc<Store>,
+        /// They stay in memory, and the input stops when there is no more (`storage.pause_on_chunks_overlimit`).
+        keep_up: bool,
+    },
+    /// In so many bytes of memory, of which the oldest go first (`memrb`).
+    Ring {
+        /// `Mem_Buf_Limit`, or the output's share of the memory.
+        bytes: usize,
+    },
+}
+
+impl Buffer {
+    /// True when the input need not wait for its outputs.
+    pub fn takes_all(&self) -> bool {
+        match self {
+            Buffer::Memory => false,
+            Buffer::Disk { store, keep_up } => !keep_up && store.accepts(),
+            Buffer::Ring { .. } => true,
+        }
+    }
 }
 
 /// One input's share of the engine.
 pub struct InputShared {
+    /// Where its segments wait.
+    pub buffer: Buffer,
     /// `input:tail:tail.0`, for messages.
     pub component: String,
     /// How its blocks become records.
@@ -64,6 +101,7 @@ pub struct InputShared {
     released: Arc<dyn Fn() + Send + Sync>,
     pressure: Arc<Pressure>,
     control: Arc<Control>,
+    handover: Option<Arc<Handover>>,
     wake: Arc<Wake>,
     /// Jobs that are submitted and not acknowledged.
     jobs: AtomicUsize,
@@ -82,6 +120,13 @@ pub struct Wake {
 }
 
 impl Wake {
+    /// Makes the fd readable where the input waits for memory.
+    pub fn ring_if_waiting(&self) {
+        if self.waiting.swap(false, Ordering::AcqRel) {
+            self.ring();
+        }
+    }
+
     /// Makes the fd readable.
     pub fn ring(&self) {
         // A full counter is as good as a written one.
@@ -90,12 +135,13 @@ impl Wake {
 }
 
 impl InputShared {
-    /// `memory_limit` is `Mem_Buf_Limit`.
+    /// `memory_limit` is `Mem_Buf_Limit`, where the input stops at it.
     pub fn new(
         component: String,
         decoder: Arc<dyn Decoder>,
         processors: Vec<usize>,
         memory_limit: Option<usize>,
+        buffer: Buffer,
         metrics: Arc<InputMetrics>,
         common: &Common,
     ) -> std::io::Result<Arc<InputShared>> {
@@ -114,6 +160,7 @@ impl InputShared {
         // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
         drop(metrics.memory.set(memory.clone()));
         Ok(Arc::new_cyclic(|this| InputShared {
+            buffer,
             component,
             decoder,
             processors,
@@ -127,6 +174,7 @@ impl InputShared {
             released,
             pressure: common.pressure.clone(),
             control: common.control.clone(),
+            handover: common.handover.clone(),
             wake,
             jobs: AtomicUsize::new(0),
             undecoded: AtomicUsize::new(0),
@@ -140,6 +188,16 @@ impl InputShared {
     fn wait_for_memory(&self) {
         self.wake.waiting.store(true, Ordering::Release);
         self.pressure.raise();
+    }
+
+    /// `tail.0`, or its alias.
+    pub fn name(&self) -> &str {
+        self.component.splitn(3, ':').nth(2).unwrap_or_default()
+    }
+
+    /// Bytes that it holds in memory.
+    pub fn memory_used(&self) -> usize {
+        self.budgets[1].used()
     }
 
     /// Its eventfd, for whoever stops the program.
@@ -309,5 +367,23 @@ impl Engine for InputShared {
 
     fn end(&self, code: i32) {
         self.control.fail_with(code);
+    }
+
+    fn hot_reload(&self) -> bool {
+        self.handover.is_some()
+    }
+
+    fn reloading(&self) -> bool {
+        self.control.reloading()
+    }
+
+    fn keep(&self, key: String, value: Kept) {
+        if let Some(handover) = &self.handover {
+            handover.keep(key, value);
+        }
+    }
+
+    fn kept(&self, prefix: &str) -> Vec<(String, Kept)> {
+        self.handover.as_ref().map(|h| h.kept(prefix)).unwrap_or_default()
     }
 }

@@ -144,7 +144,9 @@ impl Reading {
     /// Reads to the end, or until the engine stops.
     fn read(&self, fd: OwnedFd, engine: &InputContext) {
         let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
-        let (mut carried, mut at): (Vec<u8>, u64) = (Vec::new(), 0);
+        // What the last configuration read of a value that was not whole.
+        let kept = engine.kept(KEPT).pop().and_then(|(_, kept)| kept.downcast::<Vec<u8>>().ok());
+        let (mut carried, mut at): (Vec<u8>, u64) = (kept.map(|k| (*k).clone()).unwrap_or_default(), 0);
         while !engine.stopping() {
             let charge = carried.len() + self.block_bytes;
             let admitted = engine.admit(charge);
@@ -196,8 +198,32 @@ impl Reading {
                 return;
             }
         }
+        if engine.reloading() {
+            self.hand_on(engine, &source, carried);
+        }
+    }
+
+    /// Keeps what is not a whole line or value yet for the next configuration.
+    fn hand_on(&self, engine: &InputContext, source: &super::Source, mut carried: Vec<u8>) {
+        engine.quiet();
+        while !engine.drained() {
+            let wake = engine.wake_fd();
+            if poll(&mut [PollFd::new(&wake, PollFlags::IN)], None).is_ok() {
+                let _ = rustix::io::read(wake, &mut [0; 8]);
+            }
+        }
+        if !self.lines {
+            // What was carried over and not read on from stands behind what the decoder holds.
+            let mut partial = source.take_partial();
+            partial.append(&mut carried);
+            carried = partial;
+        }
+        engine.keep(KEPT.to_owned(), Arc::new(carried));
     }
 }
+
+/// What is kept on a reload: the bytes of an unfinished line or value.
+const KEPT: &str = "stdin";
 
 /// Stays for as long after the end as Fluent Bit does: a script that signals the program then still finds it.
 fn linger(engine: &InputContext) {

@@ -9,6 +9,7 @@ mod database;
 mod discover;
 mod glob;
 mod gzip;
+mod handover;
 mod identity;
 #[cfg(test)]
 mod interleavings;
@@ -442,7 +443,13 @@ impl Tail {
     /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let database = match settings.db.as_ref().map(Database::open_or_replace).transpose() {
+        let opened = match &settings.db {
+            Some(db) => Database::open_or_replace(db).map(Some),
+            // Nothing to put on a disk, but something to hand on.
+            None if engine.hot_reload() => settings.take_over(&*engine).map(|db| Some((db, None))),
+            None => Ok(None),
+        };
+        let database = match opened {
             Ok(None) => None,
             Ok(Some((database, None))) => Some(database),
             Ok(Some((database, Some(aside)))) => {
@@ -647,6 +654,12 @@ impl Tail {
         }
         self.take_deliveries();
         self.write_rows();
+        if self.settings.db.is_none()
+            && self.engine.reloading()
+            && let Some(database) = self.database.take()
+        {
+            self.settings.hand_on(&*self.engine, database);
+        }
     }
 }
 

@@ -249,6 +249,10 @@ impl ChainCursor {
 }
 
 impl Cursor for ChainCursor {
+    fn rereadable(&self) -> bool {
+        true
+    }
+
     fn committed(&self, position: Position) {
         {
             let mut at = self.position.lock().expect("cursor lock");
