@@ -66,11 +66,8 @@ async fn supervise(plan: Plan, replan: Replan) -> Result<i32, NotStarted> {
     let control = prepare(&plan)?;
     let server = base.listen(&plan)?;
     let mut running = Running::start(plan, control, &mut base, server)?;
-    loop {
-        match running.until(&mut signals, &base.reloads).await {
-            Next::Reload => running = running.replaced(&mut base, &replan).await?,
-            Next::Stop => break,
-        }
+    while let Next::Reload = running.until(&mut signals, &base.reloads).await {
+        running = running.replaced(&mut base, &replan).await?;
     }
     let (control, grace) = (running.control.clone(), running.grace);
     tokio::select! {

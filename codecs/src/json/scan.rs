@@ -87,7 +87,7 @@ pub fn parse_object_prefix<'a>(
     fields: &mut Fields<'a>,
 ) -> Result<Option<usize>, Invalid> {
     let before = fields.len();
-    let result = on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, keys: &mut Vec<(u32, u32)>, fields: &mut Fields<'a>) -> Result<usize, Invalid> = object_on; text, arena, &mut scratch.keys, fields);
+    let result = on_tier!(scratch.tier, fn run<'a>(text: &'a [u8], arena: &'a Bump, opening: Opening, memory: &mut Memory, fields: &mut Fields<'a>) -> Result<usize, Invalid> = object_on; text, arena, scratch.opening, &mut scratch.memory, fields);
     match result {
         Ok(end) => Ok(Some(end)),
         Err(Invalid { at }) => {

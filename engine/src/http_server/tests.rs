@@ -288,7 +288,7 @@ fn idle_connections_make_way() {
     let address = listener.local_addr().expect("bound");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        let server = tokio::spawn(serve(listener, Arc::new(monitor())));
+        let server = tokio::spawn(serve(listener, Arc::new(Shown::new(Arc::new(monitor())))));
         let mut idle = Vec::new();
         for _ in 0..super::CONNECTIONS_MAX + 8 {
             idle.push(tokio::net::TcpStream::connect(address).await.expect("listening"));

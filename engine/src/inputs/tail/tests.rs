@@ -7,7 +7,7 @@ use super::gzip::tests::compressed;
 use super::{Configuration, Options, Tail, settings};
 use crate::budget::{Budget, Pool};
 use crate::decode::{LineDecoder, LineOptions};
-use crate::inputs::shared::{Common, InputShared};
+use crate::inputs::shared::{Buffer, Common, InputShared};
 use crate::inputs::{Context, Engine, Input, InputContext, Source};
 use crate::io::Reader;
 use crate::job::{Block, Position, SourceInfo};
@@ -69,10 +69,19 @@ impl Double {
             budget: Budget::new(usize::MAX / 4),
             pressure: Arc::default(),
             control: Arc::default(),
+            handover: None,
         };
         let decoder = Arc::new(LineDecoder::new(LineOptions::default()));
-        let inner = InputShared::new("test".into(), decoder, Vec::new(), None, Arc::default(), &common)
-            .expect("input");
+        let inner = InputShared::new(
+            "test".into(),
+            decoder,
+            Vec::new(),
+            None,
+            Buffer::Memory,
+            Arc::default(),
+            &common,
+        )
+        .expect("input");
         Arc::new(Double {
             handed: Mutex::default(),
             pending: Mutex::default(),
