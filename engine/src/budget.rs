@@ -46,16 +46,35 @@ impl Budget {
     }
 }
 
+/// Bytes that a [`Pool`] keeps.
+pub const KEPT_BYTES_MAX: usize = 3 << 20;
+/// A small want takes no buffer larger than this, nor one of more than four times its size: it may wait for long.
+const LARGE_BYTES: usize = 64 * 1024;
+
 /// Buffers kept for reuse: taking a page from the kernel costs more than filling it.
 #[derive(Debug)]
 pub struct Pool {
-    buffers: std::sync::Mutex<Vec<Vec<u8>>>,
+    buffers: std::sync::Mutex<Kept>,
     kept_max: usize,
     capacity_max: usize,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn remove(&mut self, at: usize) -> Vec<u8> {
+        let buffer = self.buffers.remove(at);
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+}
+
 impl Pool {
-    /// Keeps up to `kept_max` buffers, none larger than `capacity_max` bytes.
+    /// Keeps up to `kept_max` buffers of [`KEPT_BYTES_MAX`] bytes together, none larger than `capacity_max` bytes.
     pub fn new(kept_max: usize, capacity_max: usize) -> Pool {
         Pool { buffers: Default::default(), kept_max, capacity_max }
     }
@@ -64,11 +83,14 @@ impl Pool {
     pub fn take(&self, capacity: usize) -> Vec<u8> {
         let mut kept = self.buffers.lock().expect("pool lock");
         // The last one given back is the one whose pages are still in the cache.
-        match kept.iter().rposition(|buffer| buffer.capacity() >= capacity) {
-            Some(at) => kept.swap_remove(at),
+        let fits = capacity..=capacity.saturating_mul(4).max(LARGE_BYTES);
+        match kept.buffers.iter().rposition(|buffer| fits.contains(&buffer.capacity())) {
+            Some(at) => kept.remove(at),
             None => {
-                drop(kept.pop());
+                // Sizes that nobody wants any more go, oldest first.
+                let oldest = (kept.buffers.len() == self.kept_max).then(|| kept.remove(0));
                 drop(kept);
+                drop(oldest);
                 Vec::with_capacity(capacity)
             }
         }
@@ -81,8 +103,9 @@ impl Pool {
         }
         buffer.clear();
         let mut kept = self.buffers.lock().expect("pool lock");
-        if kept.len() < self.kept_max {
-            kept.push(buffer);
+        if kept.buffers.len() < self.kept_max && kept.bytes + buffer.capacity() <= KEPT_BYTES_MAX {
+            kept.bytes += buffer.capacity();
+            kept.buffers.push(buffer);
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct InputMetrics {
     pub paused: AtomicU64,
     /// Pieces of input that no record could be made of (not JSON, not fit for the parser).
     pub invalid: AtomicU64,
+    /// Jobs that ended in an internal error: not delivered, not committed.
+    pub failed_jobs: AtomicU64,
     /// Failed writes of the offset `DB` (they are tried again).
     pub database_errors: AtomicU64,
     /// Files that are behind, by path; a file that is read to its end is not in it.

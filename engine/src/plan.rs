@@ -9,12 +9,15 @@ use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
 use crate::config::values::{RetryLimit as RetryOption, StorageSync, StorageType};
 use crate::filters::{self, Filter, Reported};
+use crate::inputs::shared::reserve;
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
+use crate::shards::ARENA_KEPT_BYTES;
 use crate::storage;
+use codecs::conf::OptionValue;
 use codecs::conf::options::{Repeats, check_names, check_repeats};
-use codecs::conf::values::Text;
+use codecs::conf::values::{Size, Text};
 use codecs::conf::{Diagnostics, Entry, OptionSpec, Section, Span, Variables, nearest};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
@@ -73,6 +76,10 @@ pub struct PlannedInput {
     pub plugin: &'static str,
     /// `Mem_Buf_Limit`.
     pub memory_limit: Option<usize>,
+    /// Longest line that it may have to hold in one piece; 0 where it has no limit of its own.
+    pub line_bytes_max: usize,
+    /// Longest group of lines that it makes one record of; 0 where it makes none.
+    pub group_bytes_max: usize,
     /// `storage.type`.
     pub storage: StorageType,
     /// `storage.pause_on_chunks_overlimit`.
@@ -336,7 +343,20 @@ impl Compiler {
         let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
         let processors = self.processors(section, diagnostics)?;
         let plugin = plugin.name();
-        Some(PlannedInput { name, plugin, memory_limit, storage, pause_on_overlimit, configured, processors })
+        let line = section.get("buffer_max_size").and_then(|e| Size::parse(&e.value).ok());
+        let group_bytes_max = if configured.decoder.stateful() { self.multiline_limit } else { 0 };
+        let line_bytes_max = line.map_or(0, |s| usize::try_from(s.0).unwrap_or(usize::MAX));
+        Some(PlannedInput {
+            name,
+            plugin,
+            memory_limit,
+            line_bytes_max,
+            group_bytes_max,
+            storage,
+            pause_on_overlimit,
+            configured,
+            processors,
+        })
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
@@ -577,7 +597,28 @@ fn matcher(
 impl Plan {
     /// The most memory that data in flight can use, and what comes on top, in bytes.
     pub fn memory_max(&self) -> usize {
-        self.settings.memory_limit + FIXED_BYTES + self.settings.shards * SHARD_BYTES
+        let Settings { memory_limit: limit, shards, .. } = self.settings;
+        // What blocks become has its place reserved, as far as the limit reaches.
+        let outputs = self.outputs.len();
+        let reserved = reserve(outputs, shards, limit);
+        let data = limit.saturating_mul((1 + outputs).div_ceil(reserved));
+        let share = limit / outputs.max(1);
+        // `Workers` may be any number.
+        let requests = self.outputs.iter().fold(0, |sum: usize, o| {
+            let chunk = o.output.chunk_bytes_target().min(share) * REQUEST_COPIES;
+            sum.saturating_add(o.output.lanes().saturating_mul(chunk))
+        });
+        // A worker has one record at a time.
+        let most = |of: fn(&PlannedInput) -> usize| {
+            self.inputs.iter().map(of).filter(|&n| n > RECORD_BYTES).max().unwrap_or(0)
+        };
+        let (line, group) = (most(|i| i.line_bytes_max), most(|i| i.group_bytes_max));
+        let readers = line.saturating_mul(READ_COPIES * self.inputs.len());
+        let jobs =
+            line.saturating_mul(JOB_COPIES).max(group.saturating_mul(GROUP_COPIES)).saturating_mul(shards);
+        let variable = data.saturating_add(requests).saturating_add(readers).saturating_add(jobs);
+        // What the allocator keeps between one size and the next.
+        variable.saturating_add(variable / 8).saturating_add(FIXED_BYTES + shards * SHARD_BYTES)
     }
 
     /// The plan in words, one line each.
@@ -591,7 +632,7 @@ impl Plan {
             plural(self.settings.shards, "shard"),
             self.memory_max() >> 20,
             self.settings.memory_limit >> 20,
-            (self.memory_max() - self.settings.memory_limit) >> 20,
+            (self.memory_max() >> 20) - (self.settings.memory_limit >> 20),
         )];
         lines.extend(self.parsers.iter().map(|p| format!("parser {}: {}", p.name(), p.engine())));
         for input in &self.inputs {
@@ -605,4 +646,14 @@ impl Plan {
 /// Program, runtime, read ring, and buffers kept for reuse.
 const FIXED_BYTES: usize = 24 << 20;
 /// Arena and scratch of a worker.
-const SHARD_BYTES: usize = 2 << 20;
+const SHARD_BYTES: usize = ARENA_KEPT_BYTES;
+/// A chunk under way is in its queue's charge; beside it stand the body of its request and what the transport copies.
+const REQUEST_COPIES: usize = 2;
+/// A record of this size is the usual case, and within the other numbers.
+const RECORD_BYTES: usize = 512 * 1024;
+/// What the reader holds of a line that is not at its end: the carried part while it grows, and the block.
+const READ_COPIES: usize = 4;
+/// What a worker holds of one group of lines: what was gathered, its copy in the arena, its wire form.
+const GROUP_COPIES: usize = 3;
+/// What a worker holds of one line: the block, its fields in the arena, the rows of a regular expression, its wire form.
+const JOB_COPIES: usize = 6;

@@ -24,25 +24,34 @@ use tokio::time::Instant;
 /// Bytes charged to the process and to an input; given back when dropped.
 pub struct Charge {
     bytes: usize,
+    process: usize,
     budgets: [Arc<Budget>; 2],
     released: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Charge {
-    /// How many bytes it is.
+    /// How many bytes it is, for the input.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// A charge that is already taken from both budgets; `released` is called after they got it back.
     pub fn taken(bytes: usize, budgets: [Arc<Budget>; 2], released: Arc<dyn Fn() + Send + Sync>) -> Charge {
-        Charge { bytes, budgets, released }
+        Charge { bytes, process: bytes, budgets, released }
+    }
+
+    /// It was taken as so many bytes from the process, which may hold more for it than the input counts.
+    pub fn of_process(mut self, bytes: usize) -> Charge {
+        self.process = bytes;
+        self
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budgets.iter().for_each(|b| b.give(self.bytes));
+        let [process, input] = &self.budgets;
+        process.give(self.process);
+        input.give(self.bytes);
         (self.released)();
     }
 }

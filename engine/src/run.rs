@@ -108,6 +108,8 @@ impl Base {
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(shards)
             .thread_name(|n| format!("shard-{n}"))
+            // A job catches its own panics (`Source::guarded`); without a handler, any other would abort the program.
+            .panic_handler(|_| log!(Error, "engine", "internal error on a worker; the others go on"))
             .build()
             .map_err(|e| format!("cannot start {shards} shards: {e}"))?;
         Ok(Base {

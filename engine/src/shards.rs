@@ -12,6 +12,7 @@ use crate::filters::Holding;
 use crate::inputs::InputShared;
 use crate::inputs::shared::Buffer;
 use crate::job::{Block, Position, SourceInfo};
+use crate::log;
 use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
 use crate::random::Random;
@@ -87,6 +88,8 @@ struct Early {
     job: Job,
     sinks: Vec<Sink>,
     later: Later,
+    /// It ended in an internal error.
+    failed: bool,
 }
 
 /// Counts down the segments of a job; the last one acknowledges it.
@@ -132,7 +135,6 @@ impl Ack {
         match &self.0 {
             None => ("", std::time::Duration::ZERO),
             Some(Share::Stored(stored)) => stored.origin(),
-            // `input:tail:tail.0`
             Some(Share::Ticket(ticket)) => (ticket.source.input.name(), ticket.made.elapsed()),
         }
     }
@@ -357,12 +359,13 @@ impl Source {
 
     fn run(self: &Arc<Self>, mut job: Job) {
         let mut sinks = self.sinks(&job);
-        let (pending, counters) =
-            WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks, None));
+        let decoded = self.guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, None));
+        let failed = decoded.is_none();
+        let (pending, counters) = decoded.unwrap_or_default();
         counters.add_to(&self.input.metrics);
         self.give_block(&mut job);
         let end = pending.map_or(job.end, |position| position.min(job.end));
-        self.finish(job.sequence, end, sinks);
+        self.finish(job.sequence, end, sinks, failed);
         drop(job.charge);
         if pending.is_some() {
             self.input.flush_later(self);
@@ -372,27 +375,75 @@ impl Source {
     /// Decodes, and leaves what meets the serial stage for its turn.
     fn run_early(&self, mut job: Job) -> Early {
         let (mut sinks, mut later) = (self.sinks(&job), Later::default());
-        let (_, counters) =
-            WORKER.with_borrow_mut(|worker| self.decode(&job, worker, &mut sinks, Some(&mut later)));
-        counters.add_to(&self.input.metrics);
+        let decoded = self
+            .guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, Some(&mut later)));
+        let failed = decoded.is_none();
+        if failed {
+            later = Later::default();
+        }
+        decoded.unwrap_or_default().1.add_to(&self.input.metrics);
         self.give_block(&mut job);
-        Early { job, sinks, later }
+        Early { job, sinks, later, failed }
     }
 
     /// It is the job's turn in the serial stage.
     fn run_late(self: &Arc<Self>, early: Early) {
-        let Early { job, mut sinks, later } = early;
+        let Early { job, mut sinks, later, failed } = early;
         let (mut counters, now) = (JobCounters::default(), now());
-        let mut at = 0;
-        for cut in later.cuts {
-            WORKER.with_borrow_mut(|worker| {
+        let resumed = self.guarded(&job, &mut sinks, |worker, sinks| {
+            let mut at = 0;
+            for &cut in &later.cuts {
                 worker.arena.reset();
-                self.job_run(worker, &mut sinks, &mut counters, now).resume(&later.bytes[at..cut]);
-            });
-            at = cut;
-        }
-        self.finish(job.sequence, job.end, sinks);
+                self.job_run(worker, sinks, &mut counters, now).resume(&later.bytes[at..cut]);
+                at = cut;
+            }
+        });
+        self.finish(job.sequence, job.end, sinks, failed || resumed.is_none());
         drop(job.charge);
+    }
+
+    /// Runs a part of a job. `None` after a panic in a decoder, filter or encoder: it is told and counted, what the job
+    /// made is forgotten, and its position will not be committed; the source goes on with the next job.
+    fn guarded<R>(
+        &self,
+        job: &Job,
+        sinks: &mut Vec<Sink>,
+        part: impl FnOnce(&mut Worker, &mut Vec<Sink>) -> R,
+    ) -> Option<R> {
+        let run = std::panic::AssertUnwindSafe(|| {
+            WORKER.with_borrow_mut(|worker| {
+                let result = part(worker, sinks);
+                worker.trim(job.block.as_ref().map_or(0, |b| b.bytes().len()));
+                result
+            })
+        });
+        let result = std::panic::catch_unwind(run).ok();
+        if result.is_none() {
+            // What the panic left half done: none of it is used again.
+            WORKER.take();
+            sinks.clear();
+            self.state.clear_poison();
+            self.holding.clear_poison();
+            *self.state.lock().expect("source state lock") = SourceState::default();
+            *self.holding.lock().expect("holding lock") = Holding::default();
+            self.tell_failure(job);
+        }
+        result
+    }
+
+    /// The same trouble over and over is told at rising distances.
+    fn tell_failure(&self, job: &Job) {
+        let failed = self.input.metrics.failed_jobs.fetch_add(1, Ordering::Relaxed) + 1;
+        if failed.is_power_of_two() {
+            let from = job.block.as_ref().map_or(job.end, |b| b.position).offset;
+            log!(
+                Error,
+                self.input.component,
+                "internal error in {} at bytes {from} to {}: none of them is delivered; the offset stays before them, so                  that a restart reads them again ({failed} such errors so far)",
+                self.info.path.as_deref().unwrap_or(&self.info.tag),
+                job.end.offset
+            );
+        }
     }
 
     fn sinks(&self, job: &Job) -> Vec<Sink> {
@@ -487,7 +538,9 @@ impl Source {
     }
 
     /// Queues what the job made once all jobs before it have done so.
-    fn finish(self: &Arc<Self>, sequence: u64, end: Position, sinks: Vec<Sink>) {
+    ///
+    /// A job that failed leaves nothing, and is never acknowledged: what is not committed is read again after a restart.
+    fn finish(self: &Arc<Self>, sequence: u64, end: Position, sinks: Vec<Sink>, failed: bool) {
         let filled = sinks.iter().flat_map(|s| &s.segments).filter(|s| s.records > 0).count();
         let ticket = Arc::new(Ticket {
             source: self.clone(),
@@ -496,17 +549,22 @@ impl Source {
             // One more for this function, so that nothing is acknowledged before all is queued.
             open: AtomicUsize::new(filled + 1),
             made: std::time::Instant::now(),
-            abandoned: AtomicBool::new(false),
+            abandoned: AtomicBool::new(failed),
         });
         let mut queued = Vec::with_capacity(filled);
         for sink in sinks {
             sink.count(&self.input.pipeline);
-            for (segment, &output) in sink.segments.into_iter().zip(&sink.route.outputs) {
+            for (mut segment, &output) in sink.segments.into_iter().zip(&sink.route.outputs) {
                 if segment.records == 0 {
                     self.input.segments.give(segment.bytes);
                     continue;
                 }
-                let charge = self.input.charge(segment.bytes.len() + size_of_val(&*segment.events));
+                segment.bytes = fitted(segment.bytes, &self.input.segments);
+                let index = segment.events.capacity() * size_of::<outputs::segment::Event>();
+                let charge = self.input.charge(
+                    segment.bytes.len() + size_of_val(&*segment.events),
+                    segment.bytes.capacity() + index,
+                );
                 let pool = self.input.segments.clone();
                 queued.push((
                     output,
@@ -518,7 +576,8 @@ impl Source {
         {
             let mut order = self.order.lock().expect("order lock");
             order.finished.insert(sequence, queued);
-            // Sending under the lock keeps the order between workers that finish at once.
+            // Sending under the lock keeps the order between workers that finish at once: outside of it, a worker that
+            // took job 1 out could be overtaken by one that sends job 2. A lane's own lock is held for a push only.
             while let Some(ready) = {
                 let next = order.next;
                 order.finished.remove(&next)
@@ -593,6 +652,125 @@ struct Worker {
     random: Random,
 }
 
+impl Worker {
+    /// Gives up what an unusually large line or record made it hold; `block` bytes were read.
+    fn trim(&mut self, block: usize) {
+        let large = block > LARGE_BLOCK_BYTES
+            || self.arena.allocated_bytes() > ARENA_KEPT_BYTES
+            || self.text.capacity() > LARGE_BLOCK_BYTES;
+        if large {
+            *self = Worker { random: std::mem::take(&mut self.random), ..Worker::default() };
+        }
+    }
+}
+
+/// The bytes in a buffer that is not much larger than they are: a segment may wait for long.
+fn fitted(bytes: Vec<u8>, pool: &crate::budget::Pool) -> Vec<u8> {
+    if bytes.capacity() <= 2 * bytes.len() + FITS_SLACK {
+        return bytes;
+    }
+    let fitted = bytes[..].to_vec();
+    pool.give(bytes);
+    fitted
+}
+
+/// A block beyond this held a line longer than the usual block.
+const LARGE_BLOCK_BYTES: usize = 512 * 1024;
+/// An arena larger than this is not kept.
+pub const ARENA_KEPT_BYTES: usize = 2 << 20;
+/// So much of a segment's buffer may be empty, however little is in it.
+const FITS_SLACK: usize = 4096;
+
 thread_local! {
     static WORKER: RefCell<Worker> = RefCell::default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::{Budget, Pool};
+    use crate::decode::Decoder;
+    use crate::inputs::shared::Common;
+    use crate::inputs::{Engine, Source};
+    use crate::job::Cursor;
+
+    /// Panics at a block that begins with `!`.
+    struct Fragile(bool);
+
+    impl Decoder for Fragile {
+        fn decode<'j>(&'j self, block: &'j [u8], _: Position, _: &'j SourceInfo, _: &mut JobRun<'j>) {
+            assert!(block[0] != b'!', "as asked");
+        }
+
+        fn stateful(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[derive(Default)]
+    struct Last(Mutex<Option<Position>>);
+
+    impl Cursor for Last {
+        fn committed(&self, position: Position) {
+            *self.0.lock().expect("cursor lock") = Some(position);
+        }
+    }
+
+    fn submit(input: &InputShared, source: &Source, bytes: &[u8], offset: u64) -> Position {
+        assert!(input.admit(bytes.len()));
+        let at = |offset| Position { file: 0, offset };
+        let end = at(offset + bytes.len() as u64);
+        let buffer = bytes.to_vec().into_boxed_slice().into_vec();
+        input.submit(source, Block { start: 0, end: bytes.len(), buffer, position: at(offset) }, end);
+        end
+    }
+
+    #[test]
+    fn after_a_panic_the_source_goes_on_and_nothing_behind_it_is_committed() {
+        for stateful in [false, true] {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+            let common = Common {
+                pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
+                workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("workers")),
+                runtime: runtime.handle().clone(),
+                blocks: Arc::new(Pool::new(1, 1 << 20)),
+                segments: Arc::new(Pool::new(1, 1 << 20)),
+                budget: Budget::new(1 << 20),
+                pressure: Arc::default(),
+                control: Arc::default(),
+                handover: None,
+            };
+            let decoder = Arc::new(Fragile(stateful));
+            let name = "input:x:x.0".to_owned();
+            let metrics: Arc<crate::metrics::InputMetrics> = Arc::default();
+            let input =
+                InputShared::new(name, decoder, Vec::new(), None, Buffer::Memory, metrics.clone(), &common)
+                    .expect("an eventfd");
+            let cursor = Arc::new(Last::default());
+            let source = input.open(SourceInfo { tag: "t".into(), path: None, cursor: Some(cursor.clone()) });
+            let first = submit(&input, &source, b"fine\n", 0);
+            submit(&input, &source, b"!\n", 5);
+            submit(&input, &source, b"fine again\n", 7);
+            let began = std::time::Instant::now();
+            while !(input.decoded() && common.budget.used() == 0) {
+                assert!(began.elapsed().as_secs() < 60, "{} bytes are not given back", common.budget.used());
+                std::thread::yield_now();
+            }
+            assert_eq!(*cursor.0.lock().expect("cursor lock"), Some(first));
+            assert_eq!(metrics.failed_jobs.load(Ordering::Relaxed), 1);
+            assert_eq!(source.order.lock().expect("order lock").next, 3, "the third job left, too");
+        }
+    }
+
+    #[test]
+    fn a_segment_does_not_keep_a_buffer_much_larger_than_it_is() {
+        let pool = Pool::new(2, 1 << 20);
+        let mut large = Vec::with_capacity(300_000);
+        large.extend_from_slice(b"little");
+        let kept = fitted(large, &pool);
+        assert!(kept == b"little" && kept.capacity() < 100, "{}", kept.capacity());
+        assert!(pool.take(200_000).capacity() >= 300_000, "the large one waits for its next use");
+        let full = fitted(vec![1; 100_000], &pool);
+        assert_eq!(full.len(), 100_000);
+    }
 }

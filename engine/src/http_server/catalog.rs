@@ -379,6 +379,11 @@ static METRICS: &[Metric] = &[
         Tail(|m| of(&m.read_errors)),
     ),
     Metric::counter(
+        "ripsaw_input_failed_jobs_total",
+        "Number of blocks that were not delivered because of an internal error; their offset is not committed.",
+        Input(|m| of(&m.failed_jobs)),
+    ),
+    Metric::counter(
         "ripsaw_input_bytes_lost_total",
         "Number of bytes that a rotation or truncation destroyed before they were read.",
         Tail(|m| of(&m.bytes_lost)),

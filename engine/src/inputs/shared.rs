@@ -22,6 +22,15 @@ use std::time::Duration;
 /// Buffers have multiples of this capacity.
 const BUFFER_STEP: usize = 64 * 1024;
 
+/// A block as large as a reader that is far behind makes it.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// How many bytes of the process a byte of a block is to take: itself, and what each output gets of it, as long as
+/// two blocks for each shard still fit.
+pub fn reserve(outputs: usize, shards: usize, limit: usize) -> usize {
+    (1 + outputs).min(limit / (2 * shards.max(1) * BLOCK_BYTES)).max(1)
+}
+
 /// What the inputs of a process share.
 #[derive(Clone)]
 pub struct Common {
@@ -82,6 +91,8 @@ pub struct InputShared {
     pub buffer: Buffer,
     /// `input:tail:tail.0`, for messages.
     pub component: String,
+    /// `tail.0`, or its alias.
+    name: String,
     /// How its blocks become records.
     pub decoder: Arc<dyn Decoder>,
     /// Its own processors, as indexes into the pipeline's filters.
@@ -98,6 +109,8 @@ pub struct InputShared {
     pub metrics: Arc<InputMetrics>,
     runtime: tokio::runtime::Handle,
     budgets: [Arc<Budget>; 2],
+    /// How many bytes of the process a byte of a block takes: what is made of it has its place already.
+    reserve: usize,
     released: Arc<dyn Fn() + Send + Sync>,
     pressure: Arc<Pressure>,
     control: Arc<Control>,
@@ -159,9 +172,17 @@ impl InputShared {
         let memory = Budget::new(memory_limit.unwrap_or(usize::MAX / 2));
         // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
         drop(metrics.memory.set(memory.clone()));
+        // Each output of a route gets a wire form of its own.
+        let reserve = reserve(
+            common.pipeline.outputs.len(),
+            common.workers.current_num_threads(),
+            common.budget.limit(),
+        );
         Ok(Arc::new_cyclic(|this| InputShared {
             buffer,
+            name: component.splitn(3, ':').nth(2).unwrap_or_default().to_owned(),
             component,
+            reserve,
             decoder,
             processors,
             pipeline: common.pipeline.clone(),
@@ -192,7 +213,7 @@ impl InputShared {
 
     /// `tail.0`, or its alias.
     pub fn name(&self) -> &str {
-        self.component.splitn(3, ':').nth(2).unwrap_or_default()
+        &self.name
     }
 
     /// Bytes that it holds in memory.
@@ -221,10 +242,16 @@ impl InputShared {
         self.jobs.load(Ordering::Acquire)
     }
 
-    /// A charge for bytes that now exist, whether they fit or not.
-    pub fn charge(&self, bytes: usize) -> Charge {
-        self.budgets.iter().for_each(|b| b.take(bytes));
-        Charge::taken(bytes, self.budgets.clone(), self.released.clone())
+    /// A charge for bytes that now exist, whether they fit or not, in buffers of this `capacity`.
+    pub fn charge(&self, bytes: usize, capacity: usize) -> Charge {
+        self.charge_as(bytes, capacity);
+        Charge::taken(bytes, self.budgets.clone(), self.released.clone()).of_process(capacity)
+    }
+
+    fn charge_as(&self, bytes: usize, process: usize) {
+        let [whole, input] = &self.budgets;
+        whole.take(process);
+        input.take(bytes);
     }
 
     /// Posts a flush for every source that holds something back.
@@ -285,8 +312,9 @@ impl Engine for InputShared {
     }
 
     fn submit(&self, source: &Source, block: Block, end: Position) {
-        let charge = Charge::taken(block.buffer.capacity(), self.budgets.clone(), self.released.clone());
-        source.submit(Some(block), end, Some(charge));
+        let bytes = block.buffer.capacity();
+        let charge = Charge::taken(bytes, self.budgets.clone(), self.released.clone());
+        source.submit(Some(block), end, Some(charge.of_process(bytes.saturating_mul(self.reserve))));
     }
 
     fn close(&self, source: &Source) {
@@ -295,8 +323,10 @@ impl Engine for InputShared {
 
     fn admit(&self, bytes: usize) -> bool {
         for again in [false, true] {
-            if self.budgets.iter().all(|b| b.fits(bytes)) {
-                self.budgets.iter().for_each(|b| b.take(bytes));
+            let [process, input] = &self.budgets;
+            let reserved = bytes.saturating_mul(self.reserve);
+            if process.fits(reserved) && input.fits(bytes) {
+                self.charge_as(bytes, reserved);
                 self.metrics.paused.store(0, Ordering::Relaxed);
                 return true;
             }
@@ -319,11 +349,13 @@ impl Engine for InputShared {
     }
 
     fn take(&self, bytes: usize) {
-        self.budgets.iter().for_each(|b| b.take(bytes));
+        self.charge_as(bytes, bytes.saturating_mul(self.reserve));
     }
 
     fn release(&self, bytes: usize) {
-        self.budgets.iter().for_each(|b| b.give(bytes));
+        let [process, input] = &self.budgets;
+        process.give(bytes.saturating_mul(self.reserve));
+        input.give(bytes);
         (self.released)();
     }
 
