@@ -108,6 +108,8 @@ pub struct OutputMetrics {
     pub last_delivery: AtomicU64,
     /// From a record's way into the queue to its delivery.
     pub latency: Latencies,
+    /// What came from each input.
+    pub routed: Routed,
     dropped_by_cause: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -121,6 +123,45 @@ impl OutputMetrics {
     /// Dropped records by cause.
     pub fn dropped_by_cause(&self) -> BTreeMap<&'static str, u64> {
         self.dropped_by_cause.lock().expect("cause lock").clone()
+    }
+}
+
+/// What went from one input to one output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Records delivered.
+    pub records: u64,
+    /// Encoded bytes delivered.
+    pub bytes: u64,
+    /// Records dropped.
+    pub dropped_records: u64,
+    /// Encoded bytes dropped.
+    pub dropped_bytes: u64,
+}
+
+/// Traffic of one output by the input that it came from.
+#[derive(Debug, Default)]
+pub struct Routed(Mutex<BTreeMap<String, Traffic>>);
+
+impl Routed {
+    /// So many records of this input, of so many bytes, were delivered, or else dropped.
+    pub fn count(&self, input: &str, records: u64, bytes: u64, delivered: bool) {
+        let mut inputs = self.0.lock().expect("traffic lock");
+        if !inputs.contains_key(input) {
+            inputs.insert(input.to_owned(), Traffic::default());
+        }
+        let Some(traffic) = inputs.get_mut(input) else { return };
+        let (all_records, all_bytes) = match delivered {
+            true => (&mut traffic.records, &mut traffic.bytes),
+            false => (&mut traffic.dropped_records, &mut traffic.dropped_bytes),
+        };
+        *all_records += records;
+        *all_bytes += bytes;
+    }
+
+    /// What there is, by input.
+    pub fn by_input(&self) -> BTreeMap<String, Traffic> {
+        self.0.lock().expect("traffic lock").clone()
     }
 }
 

@@ -609,6 +609,7 @@ impl Delivery {
             let (input, took) = ack.origin();
             self.metrics.latency.observe(input, took);
         }
+        way.count_routed(&self.metrics, true);
         if dropped > 0 {
             self.metrics.drop_records("rejected", dropped);
         }
@@ -620,6 +621,7 @@ impl Delivery {
 
     fn dropped(&self, way: UnderWay, cause: &'static str, reason: &str) {
         self.metrics.drop_records(cause, way.open_records());
+        way.count_routed(&self.metrics, false);
         self.keep(way, reason);
     }
 
@@ -706,6 +708,17 @@ impl Delivery {
 }
 
 impl UnderWay {
+    /// Counts what it holds by the input that it comes from. What was read back from disk is of one input.
+    fn count_routed(&self, metrics: &OutputMetrics, delivered: bool) {
+        let segments = &self.chunk.segments;
+        for (n, ack) in self.acks.iter().enumerate() {
+            let of_ack = if self.acks.len() == segments.len() { &segments[n..=n] } else { &segments[..] };
+            let records = of_ack.iter().map(|s| u64::from(s.records)).sum();
+            let bytes = of_ack.iter().map(|s| s.bytes.len() as u64).sum();
+            metrics.routed.count(ack.origin().0, records, bytes, delivered);
+        }
+    }
+
     /// Records that are neither accepted nor dropped yet.
     fn open_records(&self) -> u64 {
         self.records - self.chunk.done.iter().filter(|d| **d).count() as u64

@@ -3,9 +3,9 @@
 //! Owns: names, help texts, types, labels, and how each is read. Never: formats.
 //! Invariant: a name stands once per view; names that Fluent Bit 5.1.1 has mean here what they mean there.
 
-use crate::log::Level;
+use super::readings::*;
 use crate::metrics::{FilterMetrics, Histogram, InputMetrics, OutputMetrics};
-use crate::monitor::{Monitor, Watched};
+use crate::monitor::Monitor;
 use crate::storage::InputChunks;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,9 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The version of Fluent Bit whose answers these are.
 pub(super) const COMPATIBLE_VERSION: &str = "5.1.1";
-
-/// Files shown by path: those most behind. Bounds the answer with ten thousand files.
-const LAG_FILES_MAX: usize = 1000;
 
 /// When and where a question is answered.
 pub(super) struct Moment {
@@ -118,7 +115,7 @@ pub(super) enum Value {
 }
 
 impl Sample {
-    fn new(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
+    pub(super) fn new(labels: Vec<(&'static str, String)>, value: u64) -> Sample {
         Sample { labels, value: Value::Number(value) }
     }
 }
@@ -145,7 +142,7 @@ impl Metric {
     }
 }
 
-fn of(counter: &AtomicU64) -> u64 {
+pub(super) fn of(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
@@ -181,6 +178,49 @@ static METRICS: &[Metric] = &[
     )
     .only(View::V2),
     Metric::counter("fluentbit_logger_logs_total", "Total number of logs.", Samples(logs)).only(View::V2),
+    Metric::counter(
+        "fluentbit_logger_queue_enqueued_total",
+        "Total number of logger queue enqueues",
+        Process(|_, _| all_logs()),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_logger_queue_dropped_total",
+        "Total number of logger queue drops",
+        // Messages are written by whoever tells them.
+        Process(|_, _| 0),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_logger_queue_drained_total",
+        "Total number of logger queue records drained",
+        Process(|_, _| all_logs()),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_routing_logs_records_total",
+        "Total log records routed from input to output",
+        Samples(|m, _, samples| routed(m, samples, |t| Some(t.records))),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_routing_logs_bytes_total",
+        "Total bytes routed from input to output (logs)",
+        Samples(|m, _, samples| routed(m, samples, |t| Some(t.bytes))),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_routing_logs_drop_records_total",
+        "Total log records dropped during routing",
+        Samples(|m, _, samples| routed(m, samples, |t| Some(t.dropped_records).filter(|&n| n > 0))),
+    )
+    .only(View::V2),
+    Metric::counter(
+        "fluentbit_routing_logs_drop_bytes_total",
+        "Total bytes dropped during routing (logs)",
+        Samples(|m, _, samples| routed(m, samples, |t| Some(t.dropped_bytes).filter(|&n| n > 0))),
+    )
+    .only(View::V2),
     Metric::gauge(
         "fluentbit_process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",
@@ -616,138 +656,8 @@ pub(super) fn sections(monitor: &Monitor) -> Sections<'_> {
     sections
 }
 
-fn tails(monitor: &Monitor) -> impl Iterator<Item = &Watched<InputMetrics>> {
-    monitor.inputs.iter().filter(|i| i.plugin == "tail")
-}
-
 fn named(name: &str, value: u64) -> Sample {
     Sample::new(vec![("name", name.to_owned())], value)
-}
-
-/// Chunk files, and those of which something is in memory.
-pub(super) fn stored_chunks(monitor: &Monitor) -> (u64, u64) {
-    let Some(store) = &monitor.store else { return (0, 0) };
-    let chunks = of(&store.counters.chunks);
-    (chunks, of(&store.counters.chunks_up).min(chunks))
-}
-
-fn uptime(_: &Monitor, moment: &Moment) -> u64 {
-    moment.uptime.as_secs()
-}
-
-fn start_time(monitor: &Monitor, _: &Moment) -> u64 {
-    monitor.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn all_chunks(monitor: &Monitor, moment: &Moment) -> u64 {
-    chunks(monitor, moment) + stored_chunks(monitor).0
-}
-
-fn chunks(monitor: &Monitor, _: &Moment) -> u64 {
-    monitor.inputs.iter().map(|i| of(&i.metrics.jobs)).sum()
-}
-
-/// Bytes that an input holds in memory.
-pub(super) fn memory_used(metrics: &InputMetrics) -> u64 {
-    metrics.memory.get().map_or(0, |b| b.used() as u64)
-}
-
-/// `Mem_Buf_Limit`; 0 where there is none.
-pub(super) fn memory_limit(metrics: &InputMetrics) -> u64 {
-    metrics.memory.get().map(|b| b.limit()).filter(|l| *l < usize::MAX / 2).map_or(0, |l| l as u64)
-}
-
-/// 1 when an input holds more than its limit.
-pub(super) fn over_limit(metrics: &InputMetrics) -> u64 {
-    u64::from(memory_limit(metrics) > 0 && memory_used(metrics) >= memory_limit(metrics))
-}
-
-fn hosted(moment: &Moment) -> Vec<(&'static str, String)> {
-    vec![("hostname", moment.hostname.clone())]
-}
-
-fn host_uptime(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(hosted(moment), uptime(monitor, moment)));
-}
-
-fn host_reloads(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(hosted(moment), monitor.reloads.count()));
-}
-
-fn host_start_time(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(hosted(moment), start_time(monitor, moment)));
-}
-
-fn logs(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    for (word, level) in [
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-        ("trace", Level::Trace),
-    ] {
-        samples.push(Sample::new(vec![("message_type", word.to_owned())], crate::log::written(level)));
-    }
-}
-
-fn build_info_v1(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(
-        vec![("version", COMPATIBLE_VERSION.to_owned()), ("edition", "Community".to_owned())],
-        1,
-    ));
-}
-
-/// Its value is the start time, as there.
-fn build_info_v2(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    let mut labels = hosted(moment);
-    labels.extend([("version", COMPATIBLE_VERSION.to_owned()), ("os", "linux".to_owned())]);
-    samples.push(Sample::new(labels, start_time(monitor, moment)));
-}
-
-fn own_build_info(_: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    samples.push(Sample::new(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1));
-}
-
-fn lag_bytes(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, lag.bytes)));
-}
-
-fn lag_seconds(monitor: &Monitor, moment: &Moment, samples: &mut Vec<Sample>) {
-    let behind = |since| moment.now.duration_since(since).unwrap_or_default().as_secs();
-    each_lag(monitor, |labels, lag| samples.push(Sample::new(labels, behind(lag.since))));
-}
-
-/// The files that are most behind, most first.
-fn each_lag(monitor: &Monitor, mut found: impl FnMut(Vec<(&'static str, String)>, crate::metrics::FileLag)) {
-    for tail in tails(monitor) {
-        let files = tail.metrics.files.lock().expect("lag lock");
-        let mut files: Vec<_> = files.iter().map(|(path, lag)| (path.to_string(), *lag)).collect();
-        files.sort_by(|(a, x), (b, y)| y.bytes.cmp(&x.bytes).then_with(|| a.cmp(b)));
-        files.truncate(LAG_FILES_MAX);
-        files
-            .into_iter()
-            .for_each(|(path, lag)| found(vec![("name", tail.name.clone()), ("path", path)], lag));
-    }
-}
-
-fn latency(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    for output in &monitor.outputs {
-        for (input, histogram) in output.watched.metrics.latency.by_input() {
-            let labels = vec![("input", input), ("output", output.watched.name.clone())];
-            samples.push(Sample { labels, value: Value::Histogram(histogram) });
-        }
-    }
-}
-
-fn dropped_by_cause(monitor: &Monitor, _: &Moment, samples: &mut Vec<Sample>) {
-    for output in &monitor.outputs {
-        for (cause, records) in output.watched.metrics.dropped_by_cause() {
-            samples.push(Sample::new(
-                vec![("name", output.watched.name.clone()), ("cause", cause.to_owned())],
-                records,
-            ));
-        }
-    }
 }
 
 /// What only outputs know of themselves, gathered by name.

@@ -3,6 +3,7 @@
 //! Owns: their shapes. Never: answers a request.
 
 use super::catalog::{self, COMPATIBLE_VERSION};
+use super::readings;
 use crate::metrics::InputMetrics;
 use crate::monitor::{HealthCheck, Monitor};
 use crate::storage::InputChunks;
@@ -79,7 +80,7 @@ pub(super) fn metrics(monitor: &Monitor) -> String {
 /// `/api/v1/storage`: chunks are the blocks that are read and not yet acknowledged.
 pub(super) fn storage(monitor: &Monitor) -> String {
     let in_memory: u64 = monitor.inputs.iter().map(|i| i.metrics.jobs.load(Relaxed)).sum();
-    let (stored, up) = catalog::stored_chunks(monitor);
+    let (stored, up) = readings::stored_chunks(monitor);
     let numbers = [
         ("total_chunks", in_memory + stored),
         ("mem_chunks", in_memory),
@@ -105,11 +106,11 @@ pub(super) fn storage(monitor: &Monitor) -> String {
 
 fn storage_of(metrics: &InputMetrics, stored: InputChunks) -> String {
     let chunks = metrics.jobs.load(Relaxed) + stored.up;
-    let held = text(&human_size(catalog::memory_used(metrics)));
+    let held = text(&human_size(readings::memory_used(metrics)));
     let status = object([
-        ("overlimit", (catalog::over_limit(metrics) == 1).to_string()),
+        ("overlimit", (readings::over_limit(metrics) == 1).to_string()),
         ("mem_size", held.clone()),
-        ("mem_limit", text(&human_size(catalog::memory_limit(metrics)))),
+        ("mem_limit", text(&human_size(readings::memory_limit(metrics)))),
     ]);
     let busy = if chunks == 0 { text("0b") } else { held };
     let chunks = object([

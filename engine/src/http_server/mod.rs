@@ -6,6 +6,7 @@
 
 mod catalog;
 mod json;
+mod readings;
 mod text;
 
 use crate::monitor::Monitor;

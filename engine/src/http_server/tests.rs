@@ -63,6 +63,9 @@ fn monitor() -> Monitor {
     stdout.proc_bytes.store(116, Relaxed);
     stdout.drop_records("rejected", 2);
     stdout.latency.observe("tail.0", Duration::from_millis(750));
+    stdout.routed.count("tail.0", 3, 100, true);
+    stdout.routed.count("tail.0", 1, 16, true);
+    stdout.routed.count("dummy.1", 2, 9, false);
     let budget = Budget::new(64_000_000);
     budget.take(4096);
     Monitor {
@@ -221,6 +224,11 @@ fn second_version_names_labels_and_values() {
         ("fluentbit_output_latency_seconds_sum{input=\"tail.0\",output=\"stdout.0\"}", "0.75"),
         ("fluentbit_output_latency_seconds_count{input=\"tail.0\",output=\"stdout.0\"}", "1"),
         ("fluentbit_output_retries_total{name=\"stdout.0\"}", "0"),
+        ("fluentbit_routing_logs_records_total{input=\"tail.0\",output=\"stdout.0\"}", "4"),
+        ("fluentbit_routing_logs_bytes_total{input=\"tail.0\",output=\"stdout.0\"}", "116"),
+        ("fluentbit_routing_logs_drop_records_total{input=\"dummy.1\",output=\"stdout.0\"}", "2"),
+        ("fluentbit_routing_logs_drop_bytes_total{input=\"dummy.1\",output=\"stdout.0\"}", "9"),
+        ("fluentbit_logger_queue_dropped_total", "0"),
     ] {
         assert_eq!(table.get(key).map(|v| &**v), Some(value), "{key} in {body}");
     }
