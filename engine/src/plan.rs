@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::config::common::{CommonFilter, CommonInput, CommonOutput};
 use crate::config::routing::Matcher;
 use crate::config::service::ServiceOptions;
+use crate::config::shapes;
 use crate::config::values::{RetryLimit as RetryOption, StorageSync, StorageType};
 use crate::filters::{self, Filter, Reported};
 use crate::inputs::shared::reserve;
@@ -320,6 +321,7 @@ impl Compiler {
         let plugin = plugin?;
         let owner = format!("input {}", plugin.name());
         check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
+        shapes::check(section, &owner, diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
         let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
@@ -431,6 +433,7 @@ impl Compiler {
         let plugin = plugin?;
         let owner = format!("output {}", plugin.name());
         check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
+        shapes::check(section, &owner, diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
         let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
         let pattern =

@@ -7,6 +7,7 @@ pub mod common;
 pub mod disk;
 pub mod routing;
 pub mod service;
+pub mod shapes;
 pub mod values;
 
 use std::sync::Arc;
