@@ -21,11 +21,28 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Dropped with a request that the service refused for good.
     pub refused: AtomicU64,
+    /// Sent to the group or stream of a record whose template names nothing in it.
+    pub unresolved: AtomicU64,
+    /// `output:cloudwatch_logs:cloudwatch_logs.0`, for messages.
+    pub component: String,
     /// Requests that put events.
     pub puts: AtomicU64,
 }
 
 impl Counters {
+    /// Counts a record whose template cannot be resolved; the first one is told.
+    #[cold]
+    pub fn unresolved(&self, tag: &str) {
+        if self.unresolved.fetch_add(1, Relaxed) == 0 {
+            let message = format!(
+                "a record of tag {tag} lacks what `log_group_template` or `log_stream_template` names: it goes to the \
+                 group and stream that the options without a template name; counted in \
+                 ripsaw_output_unresolved_templates_total, and not told again"
+            );
+            crate::notice::tell(crate::notice::Level::Warn, &self.component, &message);
+        }
+    }
+
     /// As the engine shows them.
     pub fn list(&self) -> Vec<Counter> {
         let lost = |reason: &str, value: &AtomicU64| Counter {
@@ -48,6 +65,11 @@ impl Counters {
             lost("expired", &self.expired),
             lost("refused", &self.refused),
             plain("cut_events_total", "Events cut to the largest size that the service takes", &self.cut),
+            plain(
+                "unresolved_templates_total",
+                "Events whose template named nothing in their record; they went to the names without one",
+                &self.unresolved,
+            ),
             plain("put_log_events_total", "PutLogEvents requests", &self.puts),
         ]
     }

@@ -63,7 +63,11 @@ impl Encoder {
         segment: &mut Segment,
         counters: &Counters,
     ) -> bool {
-        let key = self.target.key(tag, record, arena, scratch, segment);
+        let mut unresolved = false;
+        let key = self.target.key(tag, record, arena, scratch, segment, &mut unresolved);
+        if unresolved {
+            counters.unresolved(tag);
+        }
         scratch.clear();
         let Some(message) = self.message(scratch, record) else {
             counters.no_log_key.fetch_add(1, Relaxed);

@@ -77,12 +77,8 @@ impl Instance {
             known_groups: Known::new(),
             untold: AtomicUsize::new(0),
         };
-        Instance {
-            settings,
-            delivery,
-            counters: Counters::default(),
-            lanes: context.workers.unwrap_or(1).max(1),
-        }
+        let counters = Counters { component: delivery.component.clone(), ..Counters::default() };
+        Instance { settings, delivery, counters, lanes: context.workers.unwrap_or(1).max(1) }
     }
 }
 

@@ -35,7 +35,8 @@ pub enum Stream {
 }
 
 impl Target {
-    /// The index in `segment.keys` of the record's group and stream.
+    /// The index in `segment.keys` of the record's group and stream. `unresolved` is set where a template names nothing
+    /// of the record, so that the names without templates took its place.
     pub fn key(
         &self,
         tag: &str,
@@ -43,6 +44,7 @@ impl Target {
         arena: &Bump,
         scratch: &mut Vec<u8>,
         segment: &mut Segment,
+        unresolved: &mut bool,
     ) -> u32 {
         let fixed = self.group_template.is_none() && self.stream_template.is_none();
         if fixed && !segment.keys.is_empty() {
@@ -56,7 +58,8 @@ impl Target {
                     c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '#')
                 });
             }
-            _ => {
+            template => {
+                *unresolved |= template.is_some();
                 scratch.clear();
                 scratch.extend_from_slice(self.group.as_bytes());
             }
@@ -66,6 +69,7 @@ impl Target {
         let made =
             self.stream_template.as_ref().is_some_and(|template| template.write(tag, record, arena, scratch));
         if !made || scratch.len() == start {
+            *unresolved |= self.stream_template.is_some();
             scratch.truncate(start);
             match &self.stream {
                 Stream::Name(name) => scratch.extend_from_slice(name.as_bytes()),
@@ -128,7 +132,11 @@ mod tests {
                 if let Some(value) = value {
                     record.fields.push(Field::new(Text::plain(b"n"), Value::text(value.as_bytes())));
                 }
-                target.key(tag, &record, &arena, &mut scratch, &mut segment)
+                let mut fell_back = false;
+                let key = target.key(tag, &record, &arena, &mut scratch, &mut segment, &mut fell_back);
+                let templated = target.group_template.is_some();
+                assert_eq!(fell_back, templated && value.is_none_or(str::is_empty), "{value:?}");
+                key
             })
             .collect();
         found
