@@ -29,6 +29,17 @@ fn shape(sections: &[Section]) -> String {
 }
 
 #[test]
+fn all_documents_of_a_yaml_file_count_and_repeated_keys_are_told() {
+    let text = "env:\n  a: 1\n  a: 2\npipeline:\n  inputs:\n    - name: dummy\n---\n---\npipeline:\n  inputs:\n    - name: head\npipeline:\n  \
+                outputs:\n    - name: stdout\n";
+    let (document, told) = load(&[("x.yaml", text)]);
+    assert_eq!(shape(&document.sections), "input{name=dummy} input{name=head} output{name=stdout}");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("x.yaml:3:3: warning: `a` is set again: this one counts"), "{told:?}");
+    assert!(told[1].contains("warning: `pipeline` is there again"), "{told:?}");
+}
+
+#[test]
 fn classic_text_becomes_sections() {
     for (text, want) in [
         (

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::reader::{Reader, folder_of};
-use super::yaml_tree::{Kind, Map, Node, tree};
+use super::yaml_tree::{Kind, Map, Node, documents};
 use super::{Entry, Section, Span, nearest};
 
 /// The keys that may stand at the top of a file.
@@ -27,18 +27,20 @@ const TOP: &[&str] = &[
 
 /// Reads the text of one file into `reader`.
 pub(super) fn parse(file: &Arc<str>, text: &str, reader: &mut Reader<'_>) {
-    let root = match tree(file, text) {
-        Ok(Some(root)) => root,
-        Ok(None) => return,
+    let roots = match documents(file, text) {
+        Ok(roots) => roots,
         Err((span, message)) => {
             reader.diagnostics.error(&span, message);
             return;
         }
     };
     let mut yaml = Yaml { file, reader };
-    let Some(map) = yaml.map(&root, "the file") else { return };
-    for (key, span, node) in map {
-        yaml.top(key, span, node);
+    for root in &roots {
+        let Some(map) = yaml.map(root, "the file") else { continue };
+        yaml.note_repeats(map, |key| key != "service", "is there again: what stands in either counts");
+        for (key, span, node) in map {
+            yaml.top(key, span, node);
+        }
     }
 }
 
@@ -73,6 +75,17 @@ impl Yaml<'_, '_> {
                 if let Some(near) = nearest(key, TOP.iter().copied()) {
                     error.help(format!("did you mean `{near}`?"));
                 }
+            }
+        }
+    }
+
+    /// Tells of keys of a map that stand in it before, as far as `which` takes them.
+    fn note_repeats(&mut self, map: &Map, which: impl Fn(&str) -> bool, what: &str) {
+        let mut seen = std::collections::HashMap::new();
+        for (key, span, _) in map.iter().filter(|(key, _, _)| which(key)) {
+            if let Some(first) = seen.insert(key.to_ascii_lowercase(), span) {
+                let text = format!("`{key}` {what}");
+                self.reader.diagnostics.warning(span, text).help(format!("it is at {first} already"));
             }
         }
     }
@@ -210,6 +223,7 @@ impl Yaml<'_, '_> {
     fn env(&mut self, node: &Node) {
         let Kind::List(items) = &node.kind else {
             let Some(map) = self.map(node, "env") else { return };
+            self.note_repeats(map, |_| true, "is set again: this one counts");
             for (name, span, value) in map {
                 match &value.kind {
                     Kind::Text(text) => self.variable(name, text, span),

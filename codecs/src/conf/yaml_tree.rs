@@ -50,8 +50,9 @@ struct Open {
     key: Option<(String, Span)>,
 }
 
-/// The first document of `text`; `None` when it is empty. The error is the place and what is wrong there.
-pub(super) fn tree(file: &Arc<str>, text: &str) -> Result<Option<Node>, (Span, String)> {
+/// The documents of `text` that are not empty: Fluent Bit reads them all. The error is the place and what is wrong there.
+pub(super) fn documents(file: &Arc<str>, text: &str) -> Result<Vec<Node>, (Span, String)> {
+    let mut roots = Vec::new();
     let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
     for event in Parser::new_from_str(text) {
         let (event, place) = event.map_err(|error| {
@@ -59,11 +60,14 @@ pub(super) fn tree(file: &Arc<str>, text: &str) -> Result<Option<Node>, (Span, S
         })?;
         let span = at(file, &place.start);
         if matches!(event, Event::DocumentEnd) {
-            break;
+            // An anchor ends with its document; the limit of nodes is the file's.
+            builder.anchors.clear();
+            roots.extend(builder.root.take());
+            continue;
         }
         builder.event(event, &span).map_err(|message| (span, message))?;
     }
-    Ok(builder.root)
+    Ok(roots)
 }
 
 fn at(file: &Arc<str>, marker: &saphyr_parser::Marker) -> Span {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::io::Read;
 
 use codecs::conf::Source;
 
@@ -13,7 +14,11 @@ pub struct DiskSource;
 
 impl Source for DiskSource {
     fn read(&self, path: &str) -> Result<String, String> {
-        match fs::read(path) {
+        match read_bounded(path) {
+            Ok(bytes) if bytes.len() > FILE_BYTES_MAX => Err(format!(
+                "it is larger than {} MiB, which no configuration is; name a smaller file",
+                FILE_BYTES_MAX >> 20
+            )),
             Ok(bytes) => Ok(String::from_utf8(bytes)
                 .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())),
             Err(error) if error.kind() == ErrorKind::NotFound => Err("no such file or directory".to_owned()),
@@ -41,6 +46,16 @@ impl Source for DiskSource {
     fn real_path(&self, path: &str) -> String {
         fs::canonicalize(path).map_or_else(|_| path.to_owned(), |real| real.to_string_lossy().into_owned())
     }
+}
+
+/// The largest configuration file.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// A file's bytes, as far as one byte beyond [`FILE_BYTES_MAX`]; of a device there may be no end.
+fn read_bounded(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The files that a pattern fits, sorted. `*`, `?` and `[…]` stand for parts of one name, never for `/`, and not for
@@ -142,6 +157,12 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        let refused = DiskSource.read("/dev/zero").expect_err("it has no end");
+        assert!(refused.contains("larger than 16 MiB"), "{refused}");
+    }
 
     #[test]
     fn names_fit_patterns() {
