@@ -38,6 +38,11 @@ impl Fallback {
         names.filter_map(|(index, name)| name.map(|n| (n.to_owned(), index))).collect()
     }
 
+    /// Number of groups, without the whole match.
+    pub(super) fn groups(&self) -> usize {
+        self.text.captures_len().saturating_sub(1)
+    }
+
     fn regex(&self, text: &[u8]) -> &Regex {
         if std::str::from_utf8(text).is_ok() { &self.text } else { &self.bytes }
     }

@@ -84,6 +84,8 @@ impl Scratch {
 #[derive(Debug)]
 pub struct Regex {
     names: Vec<(String, usize)>,
+    /// Number of groups, without the whole match.
+    groups: usize,
     /// By group number: it can only hold printable ASCII without `"` and `\`.
     plain: Vec<bool>,
     literals: Option<Vec<Vec<u8>>>,
@@ -131,6 +133,7 @@ impl Regex {
                 let names = fallback.names();
                 Ok(Regex {
                     names,
+                    groups: fallback.groups(),
                     plain: Vec::new(),
                     literals: None,
                     engine: Engine::Backtracking(Box::new(fallback), why),
@@ -152,7 +155,13 @@ impl Regex {
         let mut plain = vec![false; tree.groups + 1];
         mark_plain(&tree.node, &mut plain);
         let literals = required(&tree.node);
-        Ok(Regex { names: tree.names, plain, literals, engine: Engine::Automata(Box::new(automata)) })
+        Ok(Regex {
+            names: tree.names,
+            groups: tree.groups,
+            plain,
+            literals,
+            engine: Engine::Automata(Box::new(automata)),
+        })
     }
 
     /// The pattern as automata take it, for compiling several into one; `None` when it cannot do without backtracking.
@@ -206,6 +215,11 @@ impl Regex {
     /// Names and group numbers, in the order in which names first stand in the pattern; a name may stand twice.
     pub fn names(&self) -> &[(String, usize)] {
         &self.names
+    }
+
+    /// Number of groups, without the whole match.
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     /// True when the group can only hold printable ASCII without `"` and `\`.

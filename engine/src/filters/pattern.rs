@@ -21,14 +21,17 @@ impl Pattern {
         self.0.is_match(text, &mut scratch.regex)
     }
 
-    /// The captures of the first match; 0 is the whole match.
+    /// The captures of the first match; 0 is the whole match, which is empty too where the pattern has no group, as in
+    /// Fluent Bit.
     pub(super) fn captures<'t>(
         &self,
         text: &'t [u8],
         scratch: &mut Scratch,
     ) -> Option<[Option<&'t [u8]>; CAPTURES]> {
         let found = self.0.captures(text, &mut scratch.regex);
-        found.then(|| std::array::from_fn(|n| scratch.regex.group(n).and_then(|range| text.get(range))))
+        let group =
+            |n| scratch.regex.group(n).and_then(|range| text.get(range)).filter(|_| self.0.groups() > 0);
+        found.then(|| std::array::from_fn(group))
     }
 
     /// Byte strings of which one must stand in every text that it fits, where that is known; none is empty.

@@ -136,6 +136,8 @@ mod tests {
             (captures, error, Some(("new.one.rror.web", false))),
             (captures, r#"{"lvl":"info"}"#, None),
             (captures, r#"{"m":3}"#, None),
+            ("Rule $lvl ^error$ plain.$0 false", error, Some(("plain.", false))),
+            ("Rule $lvl ^(err)or$ $0.$1 false", error, Some(("error.err", false))),
             ("Rule $lvl ^error$ errors.out true", error, Some(("errors.out", true))),
             ("Rule lvl error a.$TAG off", error, Some(("a.src.one", false))),
             ("Rule $m 1 number.never false", error, None),

@@ -40,7 +40,9 @@ fn codes_say_what_becomes_of_a_record() {
         ("r.n = tag return 1, ts, r", &[r#"{"a":1,"s":"x","n":"src.one"}"#]),
         ("r.a = nil return 2, ts, r", &[r#"{"s":"x"}"#]),
         ("return 2, ts, {{n=1},{},{n=3}}", &[r#"{"n":1}"#, "{}", r#"{"n":3}"#]),
-        ("return 2, ts, {w={x=1,5}, v={[1]=1,[3]=3}}", &[r#"{"w":[5],"v":[1,null,3]}"#]),
+        // One key each: a table has no order.
+        ("return 2, ts, {w={x=1,5}}", &[r#"{"w":[5]}"#]),
+        ("return 2, ts, {v={[1]=1,[3]=3}}", &[r#"{"v":[1,null,3]}"#]),
         ("r[1] = 'one' return 2, ts, r", &[r#"{"a":1,"s":"x","1":"one"}"#]),
         ("return '2', ts, {n=1}", &[r#"{"n":1}"#]),
         ("return 2, ts, {}", &["{}"]),
