@@ -71,6 +71,9 @@ impl Visitor for Walk {
 impl Tail {
     /// Searches the patterns. `deep` looks at known files too: for changes that nobody told of.
     pub(super) fn scan(&mut self, deep: bool) {
+        if deep {
+            self.watcher.verify();
+        }
         for index in 0..self.settings.patterns.len() {
             let mut walk = Walk::default();
             self.settings.patterns[index].walk(&mut walk);
@@ -90,6 +93,7 @@ impl Tail {
                 }
             }
         }
+        self.register_again();
         // A vacant path may have a new file; a path that went away lets go of its own.
         let slots: Vec<Id> =
             self.slots.iter().filter(|(_, s)| deep || s.current.is_none()).map(|(id, _)| id).collect();
@@ -115,8 +119,33 @@ impl Tail {
         }
     }
 
+    /// Names in folders that are not watched any more are registered where their paths lead now.
+    fn register_again(&mut self) {
+        let forgotten = self.watcher.take_forgotten();
+        if forgotten.is_empty() {
+            return;
+        }
+        let is_there = |(folder, _): &(Folder, OsString)| forgotten.contains(folder);
+        let slots: Vec<Id> =
+            self.slots.iter().filter(|(_, s)| s.names.iter().any(is_there)).map(|(id, _)| id).collect();
+        for (key, name) in self.names.extract_if(|key, _| is_there(key)) {
+            if let Some(file) = name.file.and_then(|id| self.files.get_mut(id)) {
+                file.name = file.name.take().filter(|name| *name != key);
+            }
+        }
+        for slot in slots {
+            // Events of the old folder that are still to come find nothing.
+            self.recheck(slot);
+            self.register_names(slot);
+        }
+    }
+
     fn watch(&mut self, folder: &Path, files: bool) -> Option<Folder> {
-        match self.watcher.watch(folder, files) {
+        let before = self.watcher.count();
+        let watched = self.watcher.watch(folder, files);
+        // What came into a new folder before it was watched is found by one more scan.
+        self.search |= self.watcher.count() > before || self.watcher.has_forgotten();
+        match watched {
             Ok(folder) => folder,
             Err(error)
                 if matches!(

@@ -6,7 +6,7 @@
 use super::Tail;
 use super::cut::{cut_at, first_long};
 use super::state::{File, Id};
-use crate::inputs::Source;
+use crate::inputs::{Engine, Source};
 use crate::io::{BATCH_READS_MAX, Request, STAGE_BYTES, Target};
 use crate::job::{Block, Position, SourceInfo};
 use crate::log;
@@ -18,10 +18,15 @@ use std::sync::atomic::Ordering::Relaxed;
 /// After so many bytes of a file the kernel is told that it may forget them.
 const ADVISE_BYTES: u64 = 8 << 20;
 
+/// From so many bytes on, an unfinished line is read on where it is: copying it for each read costs quadratic time.
+const GROWS_IN_PLACE: usize = STAGE_BYTES;
+
 /// What a read of one file brought.
 struct Outcome {
     file: Id,
     charge: usize,
+    /// Bytes of the unfinished line before it.
+    carried: usize,
     /// How many bytes before the position were read again, to see whether they are still there.
     overlap: usize,
     target: Target,
@@ -97,32 +102,37 @@ impl Tail {
     }
 
     fn run_batch(&mut self, picked: &[(Id, usize)]) -> Vec<Outcome> {
-        let mut overlaps = [0; BATCH_READS_MAX];
-        let mut batch: Vec<Request<'_>> = Vec::with_capacity(picked.len());
-        for ((id, charge), overlap) in picked.iter().zip(&mut overlaps) {
-            let file = self.files.get(*id).expect("picked files exist");
-            *overlap = if file.gzip.is_some() { 0 } else { file.last.get().len() };
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(picked.len());
+        for &(id, charge) in picked {
+            let file = self.files.get_mut(id).expect("picked files exist");
+            let overlap = if file.gzip.is_some() { 0 } else { file.last.get().len() };
+            let carried = file.partial.len();
             let target = if file.bulk {
-                let mut buffer = self.engine.buffer(*charge);
+                let mut buffer = carry(file, &*self.engine, charge);
                 // The rest of it is read again.
-                buffer.extend_from_slice(&file.partial[..file.partial.len().saturating_sub(*overlap)]);
+                buffer.truncate(carried.saturating_sub(overlap));
                 Target::Append(buffer, self.settings.block_bytes)
             } else {
                 Target::Stage
             };
-            batch.push(Request::new(file.fd.as_fd(), file.read_at - *overlap as u64, target));
+            outcomes.push(Outcome { file: id, charge, carried, overlap, target, result: Ok(0) });
+        }
+        let mut batch: Vec<Request<'_>> = Vec::with_capacity(picked.len());
+        for outcome in &mut outcomes {
+            let file = self.files.get(outcome.file).expect("picked files exist");
+            let target = std::mem::replace(&mut outcome.target, Target::Stage);
+            batch.push(Request::new(file.fd.as_fd(), file.read_at - outcome.overlap as u64, target));
         }
         self.reader.run(&mut batch);
-        let outcome = |((request, &(file, charge)), overlap)| {
-            let Request { target, result, .. }: Request<'_> = request;
-            Outcome { file, charge, overlap, target, result }
-        };
-        batch.into_iter().zip(picked).zip(overlaps).map(outcome).collect()
+        for (outcome, request) in outcomes.iter_mut().zip(batch) {
+            (outcome.target, outcome.result) = (request.target, request.result);
+        }
+        outcomes
     }
 
     /// Deals with what one read brought.
     fn take(&mut self, index: usize, outcome: Outcome) {
-        let Outcome { file: id, charge, overlap, target, result } = outcome;
+        let Outcome { file: id, charge, carried, overlap, target, result } = outcome;
         let Some(file) = self.files.get_mut(id) else { return };
         file.queued = false;
         let got = match result {
@@ -133,9 +143,16 @@ impl Tail {
             }
         };
         match target {
-            Target::Append(buffer, limit) => {
-                let kept = file.partial.len().saturating_sub(overlap);
+            Target::Append(mut buffer, limit) => {
+                let kept = carried.saturating_sub(overlap);
                 if !file.goes_on(&buffer[kept..], overlap) {
+                    if file.partial.len() < carried {
+                        // The line was read on where it is: it ends with the bytes that were read last.
+                        buffer.truncate(kept);
+                        let last = file.last.get();
+                        buffer.extend_from_slice(&last[last.len() - (carried - kept)..]);
+                        file.partial = std::mem::take(&mut buffer);
+                    }
                     self.engine.recycle(buffer);
                     self.engine.release(charge);
                     return self.truncated(id);
@@ -144,8 +161,8 @@ impl Tail {
                 let new = got - overlap;
                 file.took(&buffer[kept + overlap..]);
                 file.bulk = full;
-                let start = overlap.saturating_sub(file.partial.len());
-                self.lines(id, buffer, start, charge);
+                let start = overlap.saturating_sub(carried);
+                self.lines(id, buffer, start, carried, charge);
                 self.after_read(id, new, full);
             }
             Target::Stage if file.gzip.is_some() => {
@@ -174,13 +191,12 @@ impl Tail {
                 let bytes = self.reader.staged(index, got);
                 let new = &bytes[overlap..];
                 file.took(new);
-                let mut buffer = self.engine.buffer(file.partial.len() + new.len());
-                buffer.extend_from_slice(&file.partial);
+                let mut buffer = carry(file, &*self.engine, carried + new.len());
                 buffer.extend_from_slice(new);
                 let (count, full) = (new.len(), got == STAGE_BYTES);
                 // A line that begins in another file is not read in blocks.
                 file.bulk = full && file.joined.is_none();
-                self.lines(id, buffer, 0, charge);
+                self.lines(id, buffer, 0, carried, charge);
                 self.after_read(id, count, full);
             }
         }
@@ -221,15 +237,14 @@ impl Tail {
                 self.queue(id);
                 return false;
             }
-            let mut buffer = self.engine.buffer(charge);
-            buffer.extend_from_slice(&file.partial);
+            let mut buffer = carry(file, &*self.engine, charge);
             let carried = buffer.len();
             let result = gzip.expand(&mut buffer);
             file.gzip = Some(gzip);
             let made = buffer.len() - carried;
             let Some(file) = self.files.get_mut(id) else { return true };
             file.head.push(file.line_at + carried as u64, &buffer[carried..]);
-            self.lines(id, buffer, 0, charge);
+            self.lines(id, buffer, 0, carried, charge);
             if let Err(error) = result {
                 self.give_up(id, &format!("is not gzip, or damaged: {}", error.0));
                 return true;
@@ -284,12 +299,10 @@ impl Tail {
 
     /// Cuts a buffer (from `start` on: carried bytes, then new ones) into blocks of whole lines, and keeps the rest.
     ///
-    /// `charge` bytes are admitted for it.
-    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, mut start: usize, charge: usize) {
+    /// The first `carried` bytes hold no newline; `charge` bytes are admitted for it.
+    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, mut start: usize, mut carried: usize, mut charge: usize) {
         let Some(file) = self.files.get_mut(id) else { return };
-        let carried = file.partial.len();
         file.partial.clear();
-        let mut charge = charge;
         if let Some(from) = file.joined {
             // The first line begins in what was truncated: it leaves alone, with its own position.
             let Some(end) = memchr::memchr(b'\n', &buffer) else {
@@ -302,7 +315,7 @@ impl Tail {
             buffer.truncate(end + 1);
             self.submit(id, buffer, 0..end + 1, from, at, charge);
             let Some(rest) = rest else { return };
-            (charge, buffer) = rest;
+            ((charge, buffer), carried) = (rest, 0);
         }
         loop {
             let Some(file) = self.files.get_mut(id) else { return };
@@ -320,7 +333,11 @@ impl Tail {
                 file.line_at += zeros as u64;
                 file.in_hole = start == buffer.len();
             }
-            let whole = whole_lines(&buffer[start..]);
+            let new = start.max(carried);
+            let whole = match whole_lines(&buffer[new..]) {
+                0 => 0,
+                end => new + end - start,
+            };
             let long = first_long(&buffer[start..start + whole], self.settings.line_limit);
             let Some((at, end)) = long else {
                 return self.last_block(id, buffer, start, whole, charge);
@@ -328,7 +345,7 @@ impl Tail {
             let rest = self.split(&buffer, start + end + 1);
             self.too_long(id, buffer, start, start + at, Some(start + end), charge);
             let Some(rest) = rest else { return };
-            ((charge, buffer), start) = (rest, 0);
+            ((charge, buffer), start, carried) = (rest, 0, 0);
         }
     }
 
@@ -383,6 +400,10 @@ impl Tail {
         let tail = &buffer[end..];
         if tail.len() >= self.settings.line_limit {
             return self.too_long(id, buffer, start, end, None, charge);
+        }
+        if end == 0 && tail.len() >= GROWS_IN_PLACE && file.submitted == file.line_at {
+            file.partial = buffer;
+            return self.engine.release(charge);
         }
         file.partial.extend_from_slice(tail);
         let from = Position { file: file.number, offset: file.line_at };
@@ -522,6 +543,19 @@ impl Tail {
         }
         self.finish(id);
     }
+}
+
+/// A buffer that begins with the unfinished line of a file and has room up to `capacity`: a copy, or the line itself when
+/// it is long.
+fn carry(file: &mut File, engine: &dyn Engine, capacity: usize) -> Vec<u8> {
+    if file.partial.len() >= GROWS_IN_PLACE {
+        let mut buffer = std::mem::take(&mut file.partial);
+        buffer.reserve(capacity.saturating_sub(buffer.len()));
+        return buffer;
+    }
+    let mut buffer = engine.buffer(capacity);
+    buffer.extend_from_slice(&file.partial);
+    buffer
 }
 
 impl File {

@@ -1,7 +1,8 @@
 //! inotify on folders: which names changed in which folder.
 //!
 //! Owns: the one inotify instance of an input and its watches. Never: watches a single file, opens one.
-//! Invariant: one watch a folder, however many names point to it.
+//! Invariants: one watch a folder, however many names point to it; a path leads to the folder that was there when it
+//! was last asked for, never to one that was removed and made anew meanwhile.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -47,6 +48,8 @@ pub(super) struct Watcher {
     inotify: Option<OwnedFd>,
     by_path: HashMap<PathBuf, Folder>,
     paths: HashMap<Folder, (PathBuf, WatchFlags)>,
+    /// Folders that are not watched any more: what was known by their numbers has to be registered anew.
+    forgotten: Vec<Folder>,
     refused: bool,
 }
 
@@ -62,8 +65,13 @@ const OF_FILES: WatchFlags =
 impl Watcher {
     /// An instance; the error says why there is none (then the watcher watches nothing).
     pub(super) fn new(wanted: bool) -> (Self, Option<std::io::Error>) {
-        let none =
-            |inotify| Watcher { inotify, by_path: HashMap::new(), paths: HashMap::new(), refused: false };
+        let none = |inotify| Watcher {
+            inotify,
+            by_path: HashMap::new(),
+            paths: HashMap::new(),
+            forgotten: Vec::new(),
+            refused: false,
+        };
         if !wanted {
             return (none(None), None);
         }
@@ -88,22 +96,39 @@ impl Watcher {
         self.paths.get(&folder).map(|(path, _)| path.as_path())
     }
 
-    /// The number of a folder that is watched already.
-    #[cfg(test)]
+    /// How many folders are watched.
     pub(super) fn count(&self) -> usize {
         self.paths.len()
     }
 
-    /// Watches a folder: for new names, and with `files` for writes and removals as well. Watching twice is free.
+    /// The folders that are not watched any more since this was last asked.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Folder> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// True when there are some.
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// Looks whether each watched path still leads to the folder that is watched.
+    pub(super) fn verify(&mut self) {
+        let files = |folder| self.paths.get(folder).is_some_and(|(_, flags)| flags.contains(OF_FILES));
+        let all: Vec<_> = self.by_path.iter().map(|(path, folder)| (path.clone(), files(folder))).collect();
+        for (path, files) in all {
+            // What is gone is told by its events, or found by the scan.
+            drop(self.watch(&path, files));
+        }
+    }
+
+    /// Watches a folder: for new names, and with `files` for writes and removals as well.
+    ///
+    /// The kernel is asked each time: while a deleted file is open, its deleted folder stays watched, and says nothing
+    /// when another one takes its path.
     pub(super) fn watch(&mut self, path: &Path, files: bool) -> Result<Option<Folder>, std::io::Error> {
         let Some(fd) = &self.inotify else { return Ok(None) };
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let flags = if files { OF_FILES } else { ON_THE_WAY };
-        if let Some(folder) = self.by_path.get(path)
-            && self.paths.get(folder).is_some_and(|(_, have)| have.contains(flags))
-        {
-            return Ok(Some(*folder));
-        }
         let add = flags | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
         let folder = match inotify::add_watch(fd, path, add) {
             Ok(folder) => folder,
@@ -115,8 +140,27 @@ impl Watcher {
         };
         let known = self.paths.entry(folder).or_insert_with(|| (path.to_owned(), flags));
         known.1 |= flags;
-        self.by_path.insert(path.to_owned(), folder);
+        match self.by_path.get_mut(path) {
+            Some(known) if *known == folder => {}
+            Some(known) => {
+                let old = std::mem::replace(known, folder);
+                self.left(old);
+            }
+            None => drop(self.by_path.insert(path.to_owned(), folder)),
+        }
         Ok(Some(folder))
+    }
+
+    /// A path does not lead to this folder any more; another one may.
+    fn left(&mut self, folder: Folder) {
+        match self.by_path.iter().find(|(_, f)| **f == folder) {
+            Some((path, _)) => {
+                let path = path.clone();
+                self.paths.entry(folder).and_modify(|known| known.0 = path);
+                self.forgotten.push(folder);
+            }
+            None => self.forget(folder),
+        }
     }
 
     /// Takes what the kernel has to tell, without waiting.
@@ -157,6 +201,7 @@ impl Watcher {
     fn forget(&mut self, folder: Folder) {
         if self.paths.remove(&folder).is_some() {
             self.by_path.retain(|_, f| *f != folder);
+            self.forgotten.push(folder);
             if let Some(fd) = &self.inotify {
                 // It is gone already unless the folder was moved.
                 let _ = inotify::remove_watch(fd, folder);
@@ -168,6 +213,31 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_to_the_folder_that_is_there_now() {
+        let dir = crate::testing::ScratchDir::new();
+        let (mut watcher, _) = Watcher::new(true);
+        let path = dir.join("l");
+        std::fs::create_dir(&path).expect("folder");
+        let old = watcher.watch(&path, true).expect("watch").expect("inotify");
+        let other = watcher.watch(dir.path(), true).expect("watch").expect("inotify");
+        // It keeps the folder alive, so that nothing is told of its end.
+        let open = std::fs::File::create(path.join("a")).expect("file");
+        std::fs::remove_dir_all(&path).expect("remove");
+        std::fs::create_dir(&path).expect("folder again");
+        let new = watcher.watch(&path, true).expect("watch").expect("inotify");
+        assert_ne!(new, old);
+        assert_eq!((watcher.take_forgotten(), watcher.path(old), watcher.count()), (vec![old], None, 2));
+        watcher.verify();
+        assert!(!watcher.has_forgotten() && watcher.path(other).is_some());
+        watcher.take(&mut Vec::new());
+        std::fs::write(path.join("b"), "x").expect("write");
+        let mut events = Vec::new();
+        watcher.take(&mut events);
+        assert!(events.iter().any(|e| e.folder == new && e.name == "b"), "{events:?}");
+        drop(open);
+    }
 
     #[test]
     fn a_folder_tells_of_its_names() {
