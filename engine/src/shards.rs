@@ -439,7 +439,7 @@ impl Source {
             log!(
                 Error,
                 self.input.component,
-                "internal error in {} at bytes {from} to {}: none of them is delivered; the offset stays before them, so                  that a restart reads them again ({failed} such errors so far)",
+                "internal error in {} at bytes {from} to {}: none of them is delivered; the offset stays before them: a restart reads them again ({failed} such errors so far)",
                 self.info.path.as_deref().unwrap_or(&self.info.tag),
                 job.end.offset
             );

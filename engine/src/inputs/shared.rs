@@ -325,7 +325,9 @@ impl Engine for InputShared {
         for again in [false, true] {
             let [process, input] = &self.budgets;
             let reserved = bytes.saturating_mul(self.reserve);
-            if process.fits(reserved) && input.fits(bytes) {
+            // One large line must not wait for an empty process because of what it may become.
+            let large = reserved > process.limit() / 2 && process.fits(bytes);
+            if (large || process.fits(reserved)) && input.fits(bytes) {
                 self.charge_as(bytes, reserved);
                 self.metrics.paused.store(0, Ordering::Relaxed);
                 return true;
