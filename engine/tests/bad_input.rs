@@ -188,16 +188,73 @@ fn a_full_disk_under_the_db() {
 }
 
 #[test]
-fn a_db_whose_folder_is_missing_refuses_the_start() {
-    let (folder, sink) = (Folder::new(), Sink::start());
-    write_good(folder.path(), 0..10);
-    let mut engine = Engine::start(folder.path(), &conf(&sink, free_port(), " db missing/tail.db\n"));
-    let status = engine.ended(PATIENCE);
-    let said = engine.messages();
-    assert!(status.is_some_and(|s| !s.success()), "{status:?}: {said}");
-    for part in ["could not open/create database", "missing/tail.db", "its folder must exist"] {
-        assert!(said.contains(part), "{said}");
+fn a_db_that_cannot_be_opened() {
+    // A folder that is missing, one that nobody may write to, and something that is no file.
+    for db in ["missing/tail.db", "/proc/tail.db", "logs"] {
+        let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+        write_good(folder.path(), 0..LINES);
+        let engine = Engine::start(folder.path(), &conf(&sink, monitor, &format!(" db {db}\n")));
+        good_arrives(&engine, &sink, LINES);
+        engine.says(&format!("could not open/create database {db}: "));
+        engine.says("its folder must exist, be writable and have room");
+        let errors = metric(monitor, "ripsaw_input_database_errors_total");
+        assert!(errors.is_some_and(|n| n > 0.0), "{errors:?}");
+        if db == "missing/tail.db" {
+            std::fs::create_dir(folder.path().join("missing")).unwrap();
+            engine.says("the `DB` can be opened now");
+        }
+        assert_eq!(engine.stop(PATIENCE).0, Some(0));
+        if db == "missing/tail.db" {
+            write_good(folder.path(), LINES..LINES + 10);
+            let engine = Engine::start(folder.path(), &conf(&sink, monitor, &format!(" db {db}\n")));
+            good_arrives(&engine, &sink, LINES + 10);
+        }
     }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start() {
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    write_good(folder.path(), 0..LINES);
+    // Files may grow to 4 KiB: not enough for a DB.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -S -f 8; exec \"$0\" \"$@\""]).arg(program());
+    let engine = Engine::start_by(command, folder.path(), &conf(&sink, monitor, " db tail.db\n"));
+    good_arrives(&engine, &sink, LINES);
+    engine.says("could not open/create database tail.db: ");
+    assert!(metric(monitor, "ripsaw_input_database_errors_total").is_some_and(|n| n > 0.0));
+    let pid = Pid::from_raw(engine.pid()).unwrap();
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    engine.says("the `DB` can be opened now");
+    assert_eq!(engine.stop(PATIENCE).0, Some(0));
+    write_good(folder.path(), LINES..LINES + 10);
+    let engine = Engine::start(folder.path(), &conf(&sink, monitor, " db tail.db\n"));
+    good_arrives(&engine, &sink, LINES + 10);
+}
+
+#[test]
+fn two_thousand_idle_files_cost_a_descriptor_each_and_nothing_else() {
+    const FILES: usize = 2000;
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    write_good(folder.path(), 0..10);
+    let engine = Engine::start(folder.path(), &conf(&sink, monitor, ""));
+    good_arrives(&engine, &sink, 10);
+    let of = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", engine.pid())).unwrap().flatten();
+    let instances = || {
+        let links = of("fd").filter_map(|e| std::fs::read_link(e.path()).ok());
+        links.filter(|link| link.to_string_lossy().contains("inotify")).count()
+    };
+    let (threads, descriptors) = (of("task").count(), of("fd").count());
+    for n in 0..FILES {
+        std::fs::write(folder.path().join(format!("logs/idle-{n}.log")), format!("idle {n}\n")).unwrap();
+    }
+    let idle = || sink.logs().iter().filter(|log| log.starts_with("idle ")).count();
+    assert!(wait_for(PATIENCE, || idle() == FILES), "{} of {FILES}\n{}", idle(), engine.messages());
+    assert_eq!(instances(), 1);
+    // Connections to the sink come and go.
+    let more = of("fd").count() - descriptors;
+    assert!((FILES..FILES + 50).contains(&more), "{more} descriptors");
+    assert!(of("task").count() <= threads + 8, "{threads} threads, then {}", of("task").count());
 }
 
 #[test]

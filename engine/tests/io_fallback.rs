@@ -9,11 +9,11 @@ use rig::{Folder, wait_for};
 use std::process::Command;
 use std::time::Duration;
 
-/// Runs a program with `io_uring_setup` (425 on all architectures) refused, as container runtimes do.
+/// Runs a program with a system call refused, as container runtimes do.
 const REFUSING: &str = r#"
 import ctypes, os, struct, sys
-errno = int(sys.argv[1])
-rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050000 | errno), (0x06, 0, 0, 0x7FFF0000)]
+call, errno = int(sys.argv[1]), int(sys.argv[2])
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x00050000 | errno), (0x06, 0, 0, 0x7FFF0000)]
 code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
 class Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
@@ -21,27 +21,31 @@ program = Program(len(rules), ctypes.addressof(code))
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.addressof(program), 0, 0) == 0, ctypes.get_errno()
-os.execv(sys.argv[2], sys.argv[2:])
+os.execv(sys.argv[3], sys.argv[3:])
 "#;
+
+/// Numbers of system calls, the same on all architectures.
+const IO_URING_SETUP: i32 = 425;
+const IO_URING_ENTER: i32 = 426;
 
 const LINES: u64 = 20_000;
 
+/// The program with a call refused with an error.
+fn refusing(call: i32, errno: i32) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", REFUSING, &call.to_string(), &errno.to_string()]).arg(program());
+    command
+}
+
 /// Lines of two files as they come out, and what the program said.
-fn run(refused_with: Option<i32>) -> (Vec<String>, String) {
+fn run(refused: Option<(i32, i32)>) -> (Vec<String>, String) {
     let folder = Folder::new();
     for name in ['a', 'b'] {
         std::fs::write(folder.path().join(format!("logs/{name}.log")), lines::plain(name, 0..LINES)).unwrap();
     }
     let conf = "[SERVICE]\n flush 0.1\n[INPUT]\n name tail\n path logs/*.log\n tag all\n read_from_head on\n exit_on_eof on\n\
                 [OUTPUT]\n name file\n match *\n file out\n path .\n format plain\n";
-    let command = match refused_with {
-        None => Command::new(program()),
-        Some(errno) => {
-            let mut command = Command::new("python3");
-            command.args(["-c", REFUSING, &errno.to_string()]).arg(program());
-            command
-        }
-    };
+    let command = refused.map_or_else(|| Command::new(program()), |(call, errno)| refusing(call, errno));
     let mut engine = Engine::start_by(command, folder.path(), conf);
     let status = engine.ended(Duration::from_secs(60));
     assert!(status.is_some_and(|s| s.success()), "{status:?}\n{}", engine.messages());
@@ -57,11 +61,17 @@ fn a_refused_ring_changes_nothing_but_the_way_to_read() {
         ['a', 'b'].iter().flat_map(|&f| (0..LINES).map(move |n| lines::text(f, n))).collect();
     let (with_ring, _) = run(None);
     assert!(with_ring == expected, "{} lines", with_ring.len());
-    for (errno, remedy) in [(38, "io_uring"), (1, "seccomp")] {
-        let (without, said) = run(Some(errno));
+    // Refused at the start, or only when it is used.
+    let refusals = [
+        (IO_URING_SETUP, 38, "io_uring"),
+        (IO_URING_SETUP, 1, "seccomp"),
+        (IO_URING_ENTER, 1, "allow io_uring_enter"),
+    ];
+    for (call, errno, remedy) in refusals {
+        let (without, said) = run(Some((call, errno)));
         assert!(without == expected, "{} lines without the ring", without.len());
         let told: Vec<&str> = said.lines().filter(|line| line.contains("reads with pread")).collect();
-        assert!(told.len() == 1 && told[0].contains(remedy), "errno {errno}: {said}");
+        assert!(told.len() == 1 && told[0].contains(remedy), "call {call}, errno {errno}: {said}");
     }
 }
 
@@ -70,9 +80,7 @@ fn a_ring_that_is_refused_still_follows_growing_files() {
     let folder = Folder::new();
     let conf = "[SERVICE]\n flush 0.1\n[INPUT]\n name tail\n path logs/*.log\n tag all\n read_from_head on\n refresh_interval 1\n\
                 [OUTPUT]\n name file\n match *\n file out\n path .\n format plain\n";
-    let mut command = Command::new("python3");
-    command.args(["-c", REFUSING, "38"]).arg(program());
-    let engine = Engine::start_by(command, folder.path(), conf);
+    let engine = Engine::start_by(refusing(IO_URING_SETUP, 38), folder.path(), conf);
     engine.says("reads with pread");
     for round in 0..5 {
         let path = folder.path().join("logs/a.log");

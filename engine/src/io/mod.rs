@@ -50,6 +50,8 @@ pub struct Reader {
     backend: Backend,
     /// How many calls into the kernel were made for reads (for tests and metrics).
     pub calls: u64,
+    /// What is to be told, and was not yet.
+    notice: Option<String>,
 }
 
 #[allow(clippy::large_enum_variant, reason = "there is one of it an input")]
@@ -79,14 +81,20 @@ impl Reader {
         match ring::Ring::new() {
             Ok((ring, None)) => {
                 let message = "reads through io_uring with registered buffers".to_owned();
-                (Reader { backend: Backend::Ring(ring), calls: 0 }, Choice { best: true, message })
+                (
+                    Reader { backend: Backend::Ring(ring), calls: 0, notice: None },
+                    Choice { best: true, message },
+                )
             }
             Ok((ring, Some(error))) => {
                 let message = format!(
                     "reads through io_uring without registered buffers ({error}): raise the memlock limit \
                      (`ulimit -l`, `LimitMEMLOCK=`) to 8M for fewer copies"
                 );
-                (Reader { backend: Backend::Ring(ring), calls: 0 }, Choice { best: false, message })
+                (
+                    Reader { backend: Backend::Ring(ring), calls: 0, notice: None },
+                    Choice { best: false, message },
+                )
             }
             Err(error) => {
                 let message = format!("reads with pread: {error}; {}", error.remedy());
@@ -98,7 +106,7 @@ impl Reader {
     /// A reader that uses `pread` only.
     pub fn plain() -> Self {
         let stage = (0..BATCH_READS_MAX).map(|_| Vec::new()).collect();
-        Reader { backend: Backend::Plain { stage }, calls: 0 }
+        Reader { backend: Backend::Plain { stage }, calls: 0, notice: None }
     }
 
     /// True when this is the ring.
@@ -118,7 +126,13 @@ impl Reader {
             return;
         }
         match &mut self.backend {
-            Backend::Ring(ring) => self.calls += ring.run(now),
+            Backend::Ring(ring) => {
+                let (calls, failed) = ring.run(now);
+                self.calls += calls;
+                if let Some(failed) = failed {
+                    self.leave_ring(&failed, now);
+                }
+            }
             Backend::Plain { stage } => {
                 self.calls += now.len() as u64;
                 for (request, stage) in now.iter_mut().zip(stage) {
@@ -126,6 +140,34 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// The ring is of no use any more: what it did not finish is read with `pread`, and so is all that follows.
+    fn leave_ring(&mut self, failed: &ring::Failed, batch: &mut [Request<'_>]) {
+        let Backend::Ring(ring) = std::mem::replace(&mut self.backend, Reader::plain().backend) else {
+            return;
+        };
+        let Backend::Plain { stage } = &mut self.backend else { return };
+        for (index, (request, stage)) in batch.iter_mut().zip(stage).enumerate() {
+            match (&request.target, &request.result) {
+                _ if failed.open[index] => request.result = pread(request, stage),
+                (Target::Stage, Ok(len)) => *stage = ring.staged(index, *len).to_vec(),
+                _ => {}
+            }
+        }
+        // The kernel may still write into its memory.
+        std::mem::forget(ring);
+        self.calls += failed.open.iter().filter(|open| **open).count() as u64;
+        self.notice = Some(format!(
+            "io_uring_enter failed ({}): from now on reads with pread; {}",
+            failed.error,
+            ring::ENTER_REMEDY
+        ));
+    }
+
+    /// What has to be told since this was last asked.
+    pub fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
     }
 
     /// The bytes that the staged read at `index` of the last batch brought.
@@ -229,6 +271,38 @@ mod tests {
         }
         if reader.is_ring() {
             assert_eq!(reader.calls, 1);
+        }
+    }
+
+    #[test]
+    fn a_ring_that_fails_is_left_for_good() {
+        let files: Vec<_> = (0..4).map(|n| file(format!("file {n}\n").as_bytes())).collect();
+        let mut reader = Reader::probe().0;
+        if let Backend::Ring(ring) = &reader.backend {
+            ring.break_off();
+        }
+        for round in 0..2 {
+            let told = reader.is_ring();
+            let target = |n| match n % 2 {
+                0 => Target::Stage,
+                _ => {
+                    let mut buffer = Vec::with_capacity(100);
+                    buffer.extend_from_slice(b"before ");
+                    Target::Append(buffer, 50)
+                }
+            };
+            let request = |(n, file): (usize, _)| Request::new(std::fs::File::as_fd(file), 0, target(n));
+            let mut batch: Vec<_> = files.iter().enumerate().map(request).collect();
+            reader.run(&mut batch);
+            for (n, request) in batch.iter().enumerate() {
+                let (len, text) = (*request.result.as_ref().expect("read"), format!("file {n}\n"));
+                match &request.target {
+                    Target::Stage => assert_eq!(reader.staged(n, len), text.as_bytes(), "{round}"),
+                    Target::Append(buffer, _) => assert_eq!(*buffer, format!("before {text}").into_bytes()),
+                }
+            }
+            assert!(!reader.is_ring());
+            assert_eq!(reader.take_notice().is_some(), told, "it is told once");
         }
     }
 

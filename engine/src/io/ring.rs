@@ -46,6 +46,17 @@ impl std::fmt::Display for RingError {
     }
 }
 
+/// What to do when `io_uring_enter` fails.
+pub(super) const ENTER_REMEDY: &str = "allow io_uring_enter in the container's seccomp profile";
+
+/// A batch that the ring could not finish.
+pub(super) struct Failed {
+    /// Why.
+    pub(super) error: io::Error,
+    /// Which of its reads have no result.
+    pub(super) open: [bool; BATCH_READS_MAX],
+}
+
 /// The ring and its staging memory.
 pub(super) struct Ring {
     // Declared before `stage`, so that the ring is gone before the memory that it has registered.
@@ -88,33 +99,55 @@ impl Ring {
     }
 
     /// Runs the batch (at most [`BATCH_READS_MAX`] reads) and waits for all of it; returns the number of calls made.
-    pub(super) fn run(&mut self, batch: &mut [Request<'_>]) -> u64 {
+    ///
+    /// When it fails, the ring must be kept for good: the kernel may still write into its memory.
+    pub(super) fn run(&mut self, batch: &mut [Request<'_>]) -> (u64, Option<Failed>) {
         debug_assert!(batch.len() <= BATCH_READS_MAX);
         for (index, request) in batch.iter_mut().enumerate() {
             let entry = self.entry(index, request).user_data(index as u64);
             // SAFETY: the buffer behind the entry is this slot's staging memory or the request's own vector; both stay
-            // where they are until this function has seen the entry's completion, and nobody else touches them.
+            // where they are until this function has seen the entry's completion (or has given them up for good), and
+            // nobody else touches them.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             // The queue has room for a whole batch and is empty between batches.
             assert!(pushed.is_ok(), "the submission queue holds a batch");
         }
-        let (mut open, mut calls) = (batch.len(), 0);
-        while open > 0 {
+        let (mut open, mut calls) = ([false; BATCH_READS_MAX], 0);
+        open[..batch.len()].fill(true);
+        let mut left = batch.len();
+        while left > 0 {
             calls += 1;
-            match self.ring.submit_and_wait(open) {
-                Ok(_) => {}
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
-                // The kernel may hold pointers into the buffers: going on would not be sound.
-                Err(e) => panic!("io_uring_enter failed with reads in flight: {e}"),
-            }
+            let entered = self.ring.submit_and_wait(left);
             for done in self.ring.completion() {
-                open -= 1;
+                left -= 1;
                 if let Some(request) = batch.get_mut(done.user_data() as usize) {
+                    open[done.user_data() as usize] = false;
                     finish(request, done.result());
                 }
             }
+            match entered {
+                Ok(_) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
+                Err(error) => {
+                    batch
+                        .iter_mut()
+                        .zip(open)
+                        .filter(|(_, open)| *open)
+                        .for_each(|(request, _)| abandon(request));
+                    return (calls, Some(Failed { error, open }));
+                }
+            }
         }
-        calls
+        (calls, None)
+    }
+
+    /// Makes every further call fail.
+    #[cfg(test)]
+    pub(super) fn break_off(&self) {
+        let null = std::fs::File::open("/dev/null").expect("null device");
+        // SAFETY: both descriptors are open; the ring's number stands for the null device from now on.
+        let made = unsafe { libc::dup2(null.as_raw_fd(), self.ring.as_raw_fd()) };
+        assert_eq!(made, self.ring.as_raw_fd());
     }
 
     /// The read of slot `index`.
@@ -135,6 +168,16 @@ impl Ring {
                 opcode::Read::new(file, spare.as_mut_ptr().cast(), len).offset(request.offset).build()
             }
         }
+    }
+}
+
+/// Gives a request a buffer of its own: the kernel may still write behind the bytes of the one that it had, which is
+/// therefore never freed.
+fn abandon(request: &mut Request<'_>) {
+    if let Target::Append(buffer, _) = &mut request.target {
+        let mut own = Vec::with_capacity(buffer.capacity());
+        own.extend_from_slice(buffer);
+        std::mem::forget(std::mem::replace(buffer, own));
     }
 }
 

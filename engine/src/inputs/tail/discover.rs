@@ -119,27 +119,6 @@ impl Tail {
         }
     }
 
-    /// Names in folders that are not watched any more are registered where their paths lead now.
-    fn register_again(&mut self) {
-        let forgotten = self.watcher.take_forgotten();
-        if forgotten.is_empty() {
-            return;
-        }
-        let is_there = |(folder, _): &(Folder, OsString)| forgotten.contains(folder);
-        let slots: Vec<Id> =
-            self.slots.iter().filter(|(_, s)| s.names.iter().any(is_there)).map(|(id, _)| id).collect();
-        for (key, name) in self.names.extract_if(|key, _| is_there(key)) {
-            if let Some(file) = name.file.and_then(|id| self.files.get_mut(id)) {
-                file.name = file.name.take().filter(|name| *name != key);
-            }
-        }
-        for slot in slots {
-            // Events of the old folder that are still to come find nothing.
-            self.recheck(slot);
-            self.register_names(slot);
-        }
-    }
-
     fn watch(&mut self, folder: &Path, files: bool) -> Option<Folder> {
         let before = self.watcher.count();
         let watched = self.watcher.watch(folder, files);

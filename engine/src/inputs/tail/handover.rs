@@ -5,10 +5,10 @@
 //! would find with a `DB`, rotated files included.
 
 use super::Settings;
-use super::database::{self, Database, Row};
+use super::database::{Database, Row};
 use crate::inputs::Engine;
 use crate::log;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What is kept of one input.
@@ -50,12 +50,7 @@ impl Settings {
         if let Some(database) = taken {
             return Ok(database);
         }
-        let database = Database::open(&database::Settings {
-            path: PathBuf::from(":memory:"),
-            sync: 0,
-            exclusive: false,
-            journal_mode: "MEMORY",
-        })?;
+        let database = Database::in_memory()?;
         for offsets in kept.iter().filter_map(|(_, kept)| kept.downcast_ref::<Offsets>()) {
             let named = |row: &&Row| self.patterns.iter().any(|p| p.matches(Path::new(&row.name)));
             for row in offsets.rows.iter().filter(named) {

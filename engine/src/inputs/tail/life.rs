@@ -1,4 +1,4 @@
-//! The end of files, paths and chains, and the making of chains.
+//! The end of files, paths, watched folders and chains, and the making of chains.
 //!
 //! Owns: when a file is closed, a row forgotten, a source told that no more comes. Never: opens a file.
 //! Invariant: with a `DB`, a file stays open until all of it that was read is delivered.
@@ -6,7 +6,9 @@
 use super::Tail;
 use super::read::undelivered;
 use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id};
+use super::watch::Folder;
 use crate::job::Position;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +19,7 @@ impl Tail {
         let Some(file) = self.files.get_mut(id) else { return };
         file.finished = true;
         file.queued = false;
+        self.caught_up(id);
         self.ready.retain(|r| *r != id);
         self.orphans.retain(|o| *o != id);
         self.close_if_done(id);
@@ -89,6 +92,27 @@ impl Tail {
             .is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
         if !alive {
             self.remove_slot(slot_id);
+        }
+    }
+
+    /// Names in folders that are not watched any more are registered where their paths lead now.
+    pub(super) fn register_again(&mut self) {
+        let forgotten = self.watcher.take_forgotten();
+        if forgotten.is_empty() {
+            return;
+        }
+        let is_there = |(folder, _): &(Folder, OsString)| forgotten.contains(folder);
+        let slots: Vec<Id> =
+            self.slots.iter().filter(|(_, s)| s.names.iter().any(is_there)).map(|(id, _)| id).collect();
+        for (key, name) in self.names.extract_if(|key, _| is_there(key)) {
+            if let Some(file) = name.file.and_then(|id| self.files.get_mut(id)) {
+                file.name = file.name.take().filter(|name| *name != key);
+            }
+        }
+        for slot in slots {
+            // Events of the old folder that are still to come find nothing.
+            self.recheck(slot);
+            self.register_names(slot);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: the plugin, its compiled settings, the event loop of one input (one thread, one inotify, one ring).
 //! Never: looks inside a line (the decoder does, on the workers). Parts: `discover` (which files), `read` (lines),
-//! `rows` (the `DB`), `resume` (after a restart), `state` (the data).
+//! `rows` (the `DB`), `spare` (without it), `resume` (after a restart), `state` (the data).
 
 mod cut;
 mod database;
@@ -20,7 +20,10 @@ mod read;
 mod resume;
 mod rows;
 mod siblings;
+mod spare;
 mod state;
+#[cfg(test)]
+mod steps;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -132,6 +135,8 @@ struct Tail {
     /// When rows were written last.
     rows_written: Option<Instant>,
     database_down: bool,
+    /// The `DB` could not be opened: it is in memory, and tried again at this time.
+    reopen_at: Option<Instant>,
     events: Vec<Event>,
     moved: Vec<Moved>,
     /// When a name that no path leads over last appeared in a folder.
@@ -440,37 +445,10 @@ impl Input for Configuration {
 }
 
 impl Tail {
-    /// Opens the `DB` and the watcher; `None` when that fails for good (the engine is told).
+    /// Opens the `DB` and the watcher; `None` when the `DB` is another program's (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
         raise_file_limit();
-        let opened = match &settings.db {
-            Some(db) => Database::open_or_replace(db).map(Some),
-            // Nothing to put on a disk, but something to hand on.
-            None if engine.hot_reload() => settings.take_over(&*engine).map(|db| Some((db, None))),
-            None => Ok(None),
-        };
-        let database = match opened {
-            Ok(None) => None,
-            Ok(Some((database, None))) => Some(database),
-            Ok(Some((database, Some(aside)))) => {
-                engine.metrics().database_errors.fetch_add(1, Relaxed);
-                log!(
-                    Error,
-                    settings.name,
-                    "the `DB` is damaged, it was moved to {} and a new one begun: files are read as if they were never \
-                     seen; to go on from old offsets, stop, repair it (sqlite3 … .recover) and move it back",
-                    aside.display()
-                );
-                Some(database)
-            }
-            Err(error) => {
-                let path = settings.db.as_ref().map(|db| db.path.display().to_string()).unwrap_or_default();
-                engine.fail(format!(
-                    "could not open/create database {path}: {error}; its folder must exist and be writable"
-                ));
-                return None;
-            }
-        };
+        let (database, reopen_at) = open_database(&settings, &*engine)?;
         let (watcher, refused) = Watcher::new(settings.inotify);
         if let Some(error) = refused {
             log!(
@@ -505,6 +483,7 @@ impl Tail {
             write_rows_at: None,
             rows_written: None,
             database_down: false,
+            reopen_at,
             events: Vec::new(),
             moved: Vec::new(),
             strangers: HashMap::new(),
@@ -550,6 +529,7 @@ impl Tail {
 
     /// Does what is due.
     fn on_time(&mut self, timers: &mut Timers, now: Instant) {
+        self.open_database_again(now);
         self.write_due_rows(now);
         if std::mem::take(&mut self.rescan) {
             self.scan(true);
@@ -604,7 +584,7 @@ impl Tail {
         if !self.ready.is_empty() {
             until = until.min(timers.measure);
         }
-        until = self.write_rows_at.map_or(until, |at| until.min(at));
+        until = self.write_rows_at.into_iter().chain(self.reopen_at).fold(until, Instant::min);
         if !self.undelivered.is_empty() {
             // Nobody rings for a delivery: offsets need not be written at once.
             until = until.min(now + rows::WRITE_EVERY);
@@ -653,6 +633,8 @@ impl Tail {
             self.write_due_rows(Instant::now());
         }
         self.take_deliveries();
+        self.reopen_at = self.reopen_at.map(|_| Instant::now());
+        self.open_database_again(Instant::now());
         self.write_rows();
         if self.settings.db.is_none()
             && self.engine.reloading()
@@ -661,6 +643,56 @@ impl Tail {
             self.settings.hand_on(&*self.engine, database);
         }
     }
+}
+
+/// The `DB`, and when to try again where it cannot be opened; `None` when it is another program's (the engine is told).
+fn open_database(
+    settings: &Settings,
+    engine: &dyn super::Engine,
+) -> Option<(Option<Database>, Option<Instant>)> {
+    let Some(db) = &settings.db else {
+        // Nothing to put on a disk, but something to hand on.
+        let kept = engine.hot_reload().then(|| settings.take_over(engine));
+        return match kept.transpose() {
+            Ok(database) => Some((database, None)),
+            Err(error) => {
+                engine.fail(format!("no memory for a database of offsets: {error}"));
+                None
+            }
+        };
+    };
+    let path = db.path.display();
+    let error = match Database::open_or_replace(db) {
+        Ok((database, None)) => return Some((Some(database), None)),
+        Ok((database, Some(aside))) => {
+            engine.metrics().database_errors.fetch_add(1, Relaxed);
+            log!(
+                Error,
+                settings.name,
+                "the `DB` is damaged, it was moved to {} and a new one begun: files are read as if they were never \
+                 seen; to go on from old offsets, stop, repair it (sqlite3 … .recover) and move it back",
+                aside.display()
+            );
+            return Some((Some(database), None));
+        }
+        Err(error) => error,
+    };
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    let locked = matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked));
+    let spare = Database::spare(&db.path).ok().filter(|_| !locked);
+    if spare.is_none() {
+        engine.fail(format!("could not open/create database {path}: {error}; another program may use it"));
+        return None;
+    }
+    engine.metrics().database_errors.fetch_add(1, Relaxed);
+    log!(
+        Error,
+        settings.name,
+        "could not open/create database {path}: {error}; its folder must exist, be writable and have room. Reading goes on \
+         with offsets in memory, which a restart loses; it is tried again every {:?}",
+        spare::REOPEN_EVERY
+    );
+    Some((spare, Some(Instant::now() + spare::REOPEN_EVERY)))
 }
 
 /// When what is due.

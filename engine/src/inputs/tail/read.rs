@@ -13,6 +13,8 @@ use crate::log;
 use crate::metrics::FileLag;
 use codecs::lines::whole_lines;
 use rustix::fd::AsFd;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// After so many bytes of a file the kernel is told that it may forget them.
@@ -124,6 +126,9 @@ impl Tail {
             batch.push(Request::new(file.fd.as_fd(), file.read_at - outcome.overlap as u64, target));
         }
         self.reader.run(&mut batch);
+        if let Some(notice) = self.reader.take_notice() {
+            log!(Warn, self.settings.name, "{notice}");
+        }
         for (outcome, request) in outcomes.iter_mut().zip(batch) {
             (outcome.target, outcome.result) = (request.target, request.result);
         }
@@ -268,27 +273,40 @@ impl Tail {
         if file.partial.is_empty() {
             file.partial = Vec::new();
         }
-        if let Some(chain) = self.chains.get(file.chain) {
-            self.engine.metrics().files.lock().expect("lag lock").remove(&chain.path);
-        }
+        self.caught_up(id);
         self.orphan_at_end(id);
+    }
+
+    /// The file is not behind any more.
+    pub(super) fn caught_up(&self, id: Id) {
+        let Some(chain) = self.files.get(id).and_then(|f| self.chains.get(f.chain)) else { return };
+        let metrics = self.engine.metrics();
+        if let Some(lag) = metrics.files.lock().expect("lag lock").remove(&chain.path) {
+            let bytes = metrics.lag_bytes.load(Relaxed).saturating_sub(lag.bytes);
+            metrics.lag_bytes.store(bytes, Relaxed);
+        }
     }
 
     /// Notes how far the queued files are behind; called now and then, not per read.
     pub(super) fn measure_lag(&mut self) {
         let now = std::time::SystemTime::now();
-        let mut lags = self.engine.metrics().files.lock().expect("lag lock");
-        let mut sizes = Vec::new();
+        let (mut sizes, mut behind) = (Vec::new(), HashMap::<Arc<str>, u64>::new());
         for &id in &self.ready {
             let Some(file) = self.files.get(id) else { continue };
             let Some(chain) = self.chains.get(file.chain) else { continue };
             let size = rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64);
-            let bytes = size.saturating_sub(file.read_at);
             sizes.push((id, size));
-            let since = lags.get(&chain.path).map_or(now, |lag| lag.since);
-            lags.insert(chain.path.clone(), FileLag { bytes, since });
+            // A rotated file and its successor have one path.
+            *behind.entry(chain.path.clone()).or_default() += size.saturating_sub(file.read_at);
         }
-        self.engine.metrics().lag_bytes.store(lags.values().map(|lag| lag.bytes).sum(), Relaxed);
+        let metrics = self.engine.metrics();
+        metrics.lag_bytes.store(behind.values().sum(), Relaxed);
+        let mut lags = metrics.files.lock().expect("lag lock");
+        lags.retain(|path, _| behind.contains_key(path));
+        for (path, bytes) in behind {
+            let since = lags.get(&path).map_or(now, |lag| lag.since);
+            lags.insert(path, FileLag { bytes, since });
+        }
         drop(lags);
         for (id, size) in sizes {
             if let Some(file) = self.files.get_mut(id) {
@@ -300,7 +318,14 @@ impl Tail {
     /// Cuts a buffer (from `start` on: carried bytes, then new ones) into blocks of whole lines, and keeps the rest.
     ///
     /// The first `carried` bytes hold no newline; `charge` bytes are admitted for it.
-    fn lines(&mut self, id: Id, mut buffer: Vec<u8>, mut start: usize, mut carried: usize, mut charge: usize) {
+    fn lines(
+        &mut self,
+        id: Id,
+        mut buffer: Vec<u8>,
+        mut start: usize,
+        mut carried: usize,
+        mut charge: usize,
+    ) {
         let Some(file) = self.files.get_mut(id) else { return };
         file.partial.clear();
         if let Some(from) = file.joined {

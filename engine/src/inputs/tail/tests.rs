@@ -45,13 +45,13 @@ pub(super) struct Double {
     changed: Condvar,
     wake: OwnedFd,
     stopping: AtomicBool,
-    finished: AtomicBool,
+    pub(super) finished: AtomicBool,
     /// Accept what is handed on at once.
     accepting: AtomicBool,
     /// Bytes that may be admitted, and that are.
     budget: AtomicUsize,
-    admitted: AtomicUsize,
-    metrics: InputMetrics,
+    pub(super) admitted: AtomicUsize,
+    pub(super) metrics: InputMetrics,
     inner: Arc<InputShared>,
     common: Common,
     _runtime: tokio::runtime::Runtime,
@@ -119,7 +119,7 @@ impl Double {
     }
 
     /// Waits for a condition on what was handed on.
-    fn until<T>(&self, mut ready: impl FnMut(&[Handed]) -> Option<T>) -> T {
+    pub(super) fn until<T>(&self, mut ready: impl FnMut(&[Handed]) -> Option<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut handed = self.handed.lock().expect("lock");
         loop {
@@ -133,7 +133,7 @@ impl Double {
     }
 
     /// Waits until exactly these lines came, in this order.
-    fn expect(&self, lines: &[&str]) {
+    pub(super) fn expect(&self, lines: &[&str]) {
         let expected = lines.concat();
         let got = self.until(|handed| {
             let got = text(handed);
@@ -142,12 +142,12 @@ impl Double {
         assert_eq!(got, expected);
     }
 
-    fn metric(&self, metric: impl Fn(&InputMetrics) -> &std::sync::atomic::AtomicU64) -> u64 {
+    pub(super) fn metric(&self, metric: impl Fn(&InputMetrics) -> &std::sync::atomic::AtomicU64) -> u64 {
         metric(&self.metrics).load(SeqCst)
     }
 }
 
-fn text(handed: &[Handed]) -> String {
+pub(super) fn text(handed: &[Handed]) -> String {
     handed.iter().map(|h| String::from_utf8_lossy(&h.bytes).into_owned()).collect()
 }
 
@@ -229,7 +229,7 @@ impl Engine for Double {
 }
 
 /// A running tail; dropping it stops it.
-struct Running {
+pub(super) struct Running {
     engine: Arc<Double>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -284,7 +284,7 @@ fn start(dir: &ScratchDir, path: &str, options: &[(&str, &str)]) -> Running {
     start_with(dir, path, options, Double::new(), false)
 }
 
-fn start_with(
+pub(super) fn start_with(
     dir: &ScratchDir,
     path: &str,
     options: &[(&str, &str)],
@@ -306,7 +306,7 @@ fn start_with(
     Running { engine, thread: Some(thread) }
 }
 
-fn append(path: &Path, text: &str) {
+pub(super) fn append(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("open");
     file.write_all(text.as_bytes()).expect("append");
 }
@@ -446,43 +446,6 @@ fn long_lines_are_cut_or_skipped_and_counted() {
 }
 
 #[test]
-fn long_lines_come_whole_however_they_are_read() {
-    let dir = ScratchDir::new();
-    let line = |n: usize, len: usize| format!("{n} {}\n", "L".repeat(len));
-    // Read in blocks, staged, and as they grow.
-    let first = line(1, 3_000_000) + "2\n" + &line(3, 700_001) + "4\n";
-    for name in ["a.log", "z.log.gz"] {
-        let content = if name == "a.log" { first.clone().into_bytes() } else { compressed(first.as_bytes()) };
-        fs::write(dir.join(name), content).expect("write");
-        let size = [("Buffer_Max_Size", "4M")];
-        for plain in [false, true] {
-            let options = [size[0], ("Exit_On_Eof", "on")];
-            let tail = start_with(&dir, name, &options, Double::new(), plain);
-            tail.expect(&[&first]);
-            tail.until(|_| tail.finished.load(SeqCst).then_some(()));
-            assert_eq!(tail.admitted.load(SeqCst), 0, "every charge is passed on or given back");
-        }
-    }
-    let (mut tail, engine) = by_hand(&dir, "a.log", &[("Buffer_Max_Size", "4M")]);
-    assert!(drained(&mut tail, &engine) == first);
-    let grown = line(5, 900_000) + "6\n";
-    for piece in grown.as_bytes().chunks(30_011) {
-        append(&dir.join("a.log"), std::str::from_utf8(piece).expect("text"));
-        tail.take_events();
-        drained(&mut tail, &engine);
-    }
-    assert!(drained(&mut tail, &engine) == first.clone() + &grown);
-    // A truncation is seen while a long line is carried, and the line is still there.
-    append(&dir.join("a.log"), &"7".repeat(900_000));
-    tail.take_events();
-    drained(&mut tail, &engine);
-    fs::write(dir.join("a.log"), format!("{}\n8\n", "x".repeat(900_000))).expect("write");
-    tail.take_events();
-    let end = format!("{}{}\n8\n", "7".repeat(900_000), "x".repeat(900_000));
-    assert!(drained(&mut tail, &engine) == first + &grown + &end);
-}
-
-#[test]
 fn gzip_files_are_expanded() {
     let dir = ScratchDir::new();
     let lines: String = (0..100_000).map(|n| format!("zipped line {n}\n")).collect();
@@ -563,74 +526,6 @@ fn a_folder_that_appears_later_is_found() {
     fs::create_dir_all(dir.join("pods/two")).expect("folder");
     append(&dir.join("pods/two/b.log"), "b\n");
     tail.expect(&["a\n", "b\n"]);
-}
-
-/// A tail that does nothing by itself, so that nothing but events and scans that were asked for tells it of a change.
-fn by_hand(dir: &ScratchDir, path: &str, options: &[(&str, &str)]) -> (Tail, Arc<Double>) {
-    let path = dir.join(path).display().to_string();
-    let all = [&[("Path", path.as_str()), ("Read_from_Head", "on")], options].concat();
-    let engine = Double::new();
-    let mut tail = Tail::new(compiled(&all), engine.clone(), Reader::plain()).expect("tail");
-    tail.begin();
-    (tail, engine)
-}
-
-/// Reads what is known to be there; all that was handed on so far.
-fn drained(tail: &mut Tail, engine: &Double) -> String {
-    while !tail.ready.is_empty() {
-        tail.read_round();
-    }
-    text(&engine.handed.lock().expect("lock"))
-}
-
-#[test]
-fn a_folder_that_is_removed_and_made_anew_is_heard_again() {
-    let dir = ScratchDir::new();
-    let path = dir.join("l/z.log");
-    let made = |line: &str| {
-        fs::create_dir(dir.join("l")).expect("folder");
-        append(&path, line);
-    };
-    made("1\n");
-    let (mut tail, engine) = by_hand(&dir, "l/*.log", &[("Rotate_Wait", "0.001")]);
-    assert_eq!(drained(&mut tail, &engine), "1\n");
-    // The open file keeps the old folder alive; the new one comes before it is closed.
-    fs::remove_dir_all(dir.join("l")).expect("remove");
-    tail.take_events();
-    made("2\n");
-    tail.scan(false);
-    assert_eq!(drained(&mut tail, &engine), "1\n2\n");
-    while engine.metric(|m| &m.files_closed) == 0 {
-        tail.look_at_orphans();
-        drained(&mut tail, &engine);
-    }
-    tail.take_events();
-    append(&path, "3\n");
-    tail.take_events();
-    assert_eq!(drained(&mut tail, &engine), "1\n2\n3\n");
-    fs::rename(&path, dir.join("l/z.old")).expect("rename");
-    append(&path, "4\n");
-    tail.take_events();
-    assert_eq!(drained(&mut tail, &engine), "1\n2\n3\n4\n");
-}
-
-#[test]
-fn a_file_that_comes_back_in_a_new_folder_is_heard_again() {
-    let dir = ScratchDir::new();
-    let path = dir.join("l/z.log");
-    fs::create_dir(dir.join("l")).expect("folder");
-    append(&path, "1\n");
-    let (mut tail, engine) = by_hand(&dir, "l/*.log", &[]);
-    assert_eq!(drained(&mut tail, &engine), "1\n");
-    fs::rename(dir.join("l"), dir.join("old")).expect("rename");
-    fs::create_dir(dir.join("l")).expect("folder");
-    fs::rename(dir.join("old/z.log"), &path).expect("rename");
-    tail.take_events();
-    tail.scan(true);
-    append(&path, "2\n");
-    tail.take_events();
-    assert_eq!(drained(&mut tail, &engine), "1\n2\n");
-    assert_eq!(engine.metric(|m| &m.files_opened), 1);
 }
 
 #[test]
@@ -740,21 +635,6 @@ fn a_row_follows_its_file_and_goes_with_it() {
         rows.iter().map(|r| (r.name.as_str(), r.offset)).collect::<Vec<_>>(),
         [(path.to_str().expect("path"), 2)]
     );
-}
-
-#[test]
-fn an_overflowed_queue_is_made_good_by_a_scan() {
-    let dir = ScratchDir::new();
-    append(&dir.join("a.log"), "1\n");
-    let (mut tail, engine) = by_hand(&dir, "*.log", &[]);
-    drained(&mut tail, &engine);
-    append(&dir.join("a.log"), "2\n");
-    append(&dir.join("b.log"), "3\n");
-    // The events are lost.
-    tail.watcher.take(&mut Vec::new());
-    tail.scan(true);
-    let text = drained(&mut tail, &engine);
-    assert!(text == "1\n2\n3\n" || text == "1\n3\n2\n", "{text:?}");
 }
 
 #[test]
