@@ -69,12 +69,23 @@ impl Body {
                 let (made, bytes) = pack(wanted, Vec::new())?;
                 let md5 = wanted.md5.then(|| base64(&Md5::digest(&bytes)));
                 let length = bytes.len() as u64;
-                Ok(Body { data: Data::Memory(bytes.into()), md5, end: made.end, raw: made.raw, bytes: length })
+                Ok(Body {
+                    data: Data::Memory(bytes.into()),
+                    md5,
+                    end: made.end,
+                    raw: made.raw,
+                    bytes: length,
+                })
             }
             Some(path) => {
                 let (made, file) = pack(wanted, File::create(path)?)?;
-                let mut body =
-                    Body { data: Data::File(path.clone()), md5: None, end: made.end, raw: made.raw, bytes: 0 };
+                let mut body = Body {
+                    data: Data::File(path.clone()),
+                    md5: None,
+                    end: made.end,
+                    raw: made.raw,
+                    bytes: 0,
+                };
                 body.bytes = file.metadata()?.len();
                 if wanted.md5 {
                     body.md5 = Some(md5_of(path)?);
@@ -88,9 +99,9 @@ impl Body {
     pub(super) async fn stream(&self) -> Result<ByteStream, String> {
         match &self.data {
             Data::Memory(bytes) => Ok(ByteStream::from(bytes.clone())),
-            Data::File(path) => {
-                ByteStream::from_path(path).await.map_err(|error| format!("cannot read {}: {error}", path.display()))
-            }
+            Data::File(path) => ByteStream::from_path(path)
+                .await
+                .map_err(|error| format!("cannot read {}: {error}", path.display())),
         }
     }
 }
@@ -199,7 +210,10 @@ fn pack<W: Write>(wanted: &Wanted, out: W) -> io::Result<(Made, W)> {
 }
 
 fn corrupt(path: &Path, at: u64, step: Step) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{} is corrupt at byte {at} ({step:?})", path.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} is corrupt at byte {at} ({step:?})", path.display()),
+    )
 }
 
 fn md5_of(path: &Path) -> io::Result<String> {

@@ -108,7 +108,13 @@ impl Client {
     }
 
     /// Sends a part; gives its ETag.
-    pub(super) async fn part(&self, key: &str, upload: &str, number: i32, body: &Body) -> Result<String, Failed> {
+    pub(super) async fn part(
+        &self,
+        key: &str,
+        upload: &str,
+        number: i32,
+        body: &Body,
+    ) -> Result<String, Failed> {
         match self.part_once(key, upload, number, body).await {
             Err(failed) if self.at_once(&failed) => self.part_once(key, upload, number, body).await,
             other => other,
@@ -139,7 +145,8 @@ impl Client {
             .collect();
         let upload_of = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let call = self.open().await.complete_multipart_upload();
-        let call = call.bucket(&self.settings.bucket).key(name(key)).upload_id(upload).multipart_upload(upload_of);
+        let call =
+            call.bucket(&self.settings.bucket).key(name(key)).upload_id(upload).multipart_upload(upload_of);
         let answer = call.send().await.map_err(|error| self.failed(&error, "s3:PutObject", key))?;
         drop(answer);
         Ok(())

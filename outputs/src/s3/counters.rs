@@ -32,14 +32,23 @@ pub(super) struct Counters {
 impl Counters {
     /// As the engine shows them.
     pub(super) fn list(&self) -> Vec<Counter> {
-        let one = |name, help, value: &AtomicU64| Counter { name, help, labels: Vec::new(), value: value.load(Relaxed) };
+        let one = |name, help, value: &AtomicU64| Counter {
+            name,
+            help,
+            labels: Vec::new(),
+            value: value.load(Relaxed),
+        };
         vec![
             one("objects_total", "Objects that are whole in S3", &self.objects),
             one("parts_total", "Parts of multipart uploads that S3 has", &self.parts),
             one("uncompressed_bytes_total", "Bytes of records in what was sent", &self.bytes_before),
             one("sent_bytes_total", "Bytes of objects and parts as they were sent", &self.bytes_after),
             one("upload_retries_total", "Uploads that had to be repeated", &self.retries),
-            one("rebuilt_uploads_total", "Uploads that S3 no longer knew, sent again from disk", &self.rebuilt),
+            one(
+                "rebuilt_uploads_total",
+                "Uploads that S3 no longer knew, sent again from disk",
+                &self.rebuilt,
+            ),
             one("quarantined_total", "Objects and corrupt pieces put aside", &self.quarantined),
             one("deleted_objects_total", "Objects deleted after Retry_Limit", &self.deleted),
             one("no_log_key_total", "Records without log_key, which were not sent", &self.no_log_key),

@@ -118,8 +118,15 @@ mod tests {
 
     #[test]
     fn every_cut_gives_a_state_that_was_true_once() {
-        let entries =
-            [Entry::Key("/a b".into()), Entry::Upload("u1".into()), part(1), Entry::Reset, Entry::Upload("u2".into()), part(1), part(2)];
+        let entries = [
+            Entry::Key("/a b".into()),
+            Entry::Upload("u1".into()),
+            part(1),
+            Entry::Reset,
+            Entry::Upload("u2".into()),
+            part(1),
+            part(2),
+        ];
         let mut states = vec![State::default()];
         let mut whole = Vec::new();
         for entry in entries {

@@ -30,10 +30,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use store::{Limits, Refused, Store};
 use tokio::sync::{Notify, OnceCell};
 use tokio::task::JoinHandle;
 use uploader::Uploader;
+
+/// Longest pause before what failed at the end is tried once more.
+const STOP_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The plugin.
 #[derive(Debug)]
@@ -59,13 +63,7 @@ impl Plugin for S3 {
         diagnostics: &mut Diagnostics,
     ) -> Option<Arc<dyn Output>> {
         let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
-        Some(Arc::new(Instance {
-            component: format!("output:s3:{}", context.name),
-            settings: Arc::new(settings),
-            counters: Arc::default(),
-            uploader: OnceCell::new(),
-            task: Mutex::new(None),
-        }))
+        Some(Arc::new(Instance::new(settings, context)))
     }
 }
 
@@ -87,6 +85,16 @@ impl Drop for Instance {
 }
 
 impl Instance {
+    fn new(settings: Settings, context: &Context<'_>) -> Self {
+        Instance {
+            component: format!("output:s3:{}", context.name),
+            settings: Arc::new(settings),
+            counters: Arc::default(),
+            uploader: OnceCell::new(),
+            task: Mutex::new(None),
+        }
+    }
+
     /// The uploader; the first call opens `store_dir` and begins to send what is there.
     async fn uploader(&self) -> Result<&Arc<Uploader>, String> {
         self.uploader.get_or_try_init(|| self.open()).await
@@ -98,7 +106,8 @@ impl Instance {
             part_bytes: self.settings.part_bytes,
             stored_bytes: self.settings.stored_bytes_max,
         };
-        let (settings, component, counters) = (self.settings.clone(), self.component.clone(), self.counters.clone());
+        let (settings, component, counters) =
+            (self.settings.clone(), self.component.clone(), self.counters.clone());
         let opened = tokio::task::spawn_blocking(move || {
             Store::open(&settings.directory, limits, &|text| {
                 counters.quarantined.fetch_add(1, Relaxed);
@@ -108,7 +117,8 @@ impl Instance {
         let store = opened.await.map_err(|_| "`store_dir`: the work on files was stopped".to_owned())??;
         let found = store.objects().len();
         if found > 0 {
-            let text = format!("Sending locally buffered data from previous executions to S3: {found} objects");
+            let text =
+                format!("Sending locally buffered data from previous executions to S3: {found} objects");
             notice::tell(Level::Info, &self.component, &text);
         }
         let uploader = Arc::new(Uploader {
@@ -121,7 +131,8 @@ impl Instance {
             one: tokio::sync::Mutex::new(()),
             keys: Mutex::new(HashMap::new()),
         });
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(uploader.clone().run()));
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(tokio::spawn(uploader.clone().run()));
         Ok(uploader)
     }
 
@@ -195,11 +206,19 @@ impl Output for Instance {
             if uploader.store.stored() > 0 {
                 notice::tell(Level::Info, &self.component, "Sending all locally buffered data to S3");
             }
-            uploader.pass(true).await;
+            let pause = uploader.pass(true).await;
+            if uploader.store.stored() > 0 {
+                // What failed once may be throttled: once more, after its pause.
+                tokio::time::sleep(pause.min(STOP_PAUSE_MAX)).await;
+                uploader.pass(true).await;
+            }
             self.end();
             let stored = uploader.store.stored();
             if stored > 0 {
-                let text = format!("{stored} bytes stay in {}: they go out at the next start", self.settings.directory.display());
+                let text = format!(
+                    "{stored} bytes stay in {}: they go out at the next start",
+                    self.settings.directory.display()
+                );
                 notice::tell(Level::Warn, &self.component, &text);
             }
             uploader.store.release();
@@ -210,3 +229,6 @@ impl Output for Instance {
         self.counters.list()
     }
 }
+
+#[cfg(test)]
+mod tests;

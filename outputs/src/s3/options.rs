@@ -262,7 +262,11 @@ impl Check<'_> {
         let rule = "columnar files are not written by this build; use json_lines, compressed with gzip, zstd or snappy";
         let columnar = matches!(compression, Compression::Arrow | Compression::Parquet);
         if columnar {
-            self.broken("compression", if compression == Compression::Arrow { "arrow" } else { "parquet" }, rule);
+            self.broken(
+                "compression",
+                if compression == Compression::Arrow { "arrow" } else { "parquet" },
+                rule,
+            );
         }
         let refused = match options.format {
             Format::JsonLines => None,
@@ -280,7 +284,8 @@ impl Check<'_> {
     fn sizes(&mut self, options: &Options, compression: Compression) -> Option<Option<u64>> {
         let (total, part) = (options.total_file_size.0, options.upload_chunk_size.0);
         // Snappy blocks cannot follow each other, and two parts below 5 MiB would not be taken.
-        let put = options.use_put_object.0 || compression == Compression::Snappy || total < 2 * PART_BYTES_MIN;
+        let put =
+            options.use_put_object.0 || compression == Compression::Snappy || total < 2 * PART_BYTES_MIN;
         let most = if put { PUT_BYTES_MAX } else { OBJECT_BYTES_MAX };
         if total < OBJECT_BYTES_MIN || total > most {
             let rule = format!("{OBJECT_BYTES_MIN} to {most} bytes");

@@ -157,11 +157,22 @@ fn cut_tail(directory: &Path, path: &Path, number: u64, end: u64, tell: &dyn Fn(
     std::fs::write(&aside, &tail)?;
     file.set_len(end)?;
     file.sync_data()?;
-    tell(&format!("{} ended in {} bytes of an unfinished write: they are in {}", path.display(), tail.len(), aside.display()));
+    tell(&format!(
+        "{} ended in {} bytes of an unfinished write: they are in {}",
+        path.display(),
+        tail.len(),
+        aside.display()
+    ));
     Ok(())
 }
 
-fn mend_journal(directory: &Path, number: u64, path: &Path, journal: &[u8], tell: &dyn Fn(&str)) -> io::Result<()> {
+fn mend_journal(
+    directory: &Path,
+    number: u64,
+    path: &Path,
+    journal: &[u8],
+    tell: &dyn Fn(&str),
+) -> io::Result<()> {
     put_aside(directory, path, number, "journal", tell)?;
     let (mut good, mut rest) = (0, journal);
     while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -185,7 +196,11 @@ fn append(path: &Path, entry: &Entry) -> io::Result<()> {
 fn put_aside(directory: &Path, path: &Path, number: u64, kind: &str, tell: &dyn Fn(&str)) -> io::Result<()> {
     let aside = free_name(directory, number, &format!("{kind}.corrupt"));
     std::fs::copy(path, &aside)?;
-    tell(&format!("{} is corrupt: a copy is in {}; what can be read is sent", path.display(), aside.display()));
+    tell(&format!(
+        "{} is corrupt: a copy is in {}; what can be read is sent",
+        path.display(),
+        aside.display()
+    ));
     Ok(())
 }
 

@@ -149,7 +149,10 @@ impl Store {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"));
         let lock = lock.map_err(fails)?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            format!("`store_dir` is in use: {}: {error} (another instance runs there; give each its own)", directory.display())
+            format!(
+                "`store_dir` is in use: {}: {error} (another instance runs there; give each its own)",
+                directory.display()
+            )
         })?;
         let found = recover::objects(directory, tell).map_err(fails)?;
         let mut inner = Inner { next: found.next, ..Inner::default() };
@@ -157,7 +160,13 @@ impl Store {
             inner.stored += object.extent().raw;
             inner.all.insert(object.number, Arc::new(object));
         }
-        Ok(Store { directory: directory.to_owned(), lock, limits, inner: Mutex::new(inner), index: Mutex::new(()) })
+        Ok(Store {
+            directory: directory.to_owned(),
+            lock,
+            limits,
+            inner: Mutex::new(inner),
+            index: Mutex::new(()),
+        })
     }
 
     /// Lets another instance in.
@@ -173,7 +182,9 @@ impl Store {
         let most = self.limits.stored_bytes;
         if most > 0 && inner.stored + bytes > most {
             let stored = inner.stored;
-            return Err(Refused::Full(format!("{stored} bytes wait in `store_dir`, whose `store_dir_limit_size` is {most}")));
+            return Err(Refused::Full(format!(
+                "{stored} bytes wait in `store_dir`, whose `store_dir_limit_size` is {most}"
+            )));
         }
         let mut writes = Writes::default();
         let written = self.write(&mut inner, segments, &mut writes).and_then(|()| self.sync(&writes));
@@ -197,7 +208,11 @@ impl Store {
                 append.file = Some(OpenOptions::new().append(true).open(&object.data)?);
             }
             // Counted before the write: what a failed write leaves is cut off.
-            writes.add(&object, (frames::HEAD_BYTES + segment.bytes.len()) as u64, segment.bytes.len() as u64);
+            writes.add(
+                &object,
+                (frames::HEAD_BYTES + segment.bytes.len()) as u64,
+                segment.bytes.len() as u64,
+            );
             if let Some(file) = &mut append.file {
                 file.write_all(&frames::head(Kind::Data, &segment.bytes))?;
                 file.write_all(&segment.bytes)?;
@@ -208,7 +223,8 @@ impl Store {
 
     /// Begins an object with the records of this segment.
     fn begin(&self, inner: &mut Inner, segment: &Segment, writes: &mut Writes) -> io::Result<Arc<Object>> {
-        let first = segment.keys.first().and_then(|key| <[u8; 8]>::try_from(&**key).ok()).map(i64::from_le_bytes);
+        let first =
+            segment.keys.first().and_then(|key| <[u8; 8]>::try_from(&**key).ok()).map(i64::from_le_bytes);
         let created = now_millis();
         let first = first.unwrap_or(created / 1000);
         let about = About { created, first, tag: segment.tag.to_string() };
@@ -240,7 +256,8 @@ impl Store {
     /// What was written counts now; ends objects that are large enough.
     fn commit(&self, inner: &mut Inner, writes: Writes) -> bool {
         let many = inner.open.len() > OPEN_FILES_MAX;
-        let mut work = false;
+        // A new object has a time at which it ends.
+        let mut work = writes.begun;
         for Write { object, bytes, raw } in writes.list {
             let mut append = object.append();
             append.extent.end += bytes;
@@ -344,7 +361,10 @@ impl Store {
         let path = self.directory.join("index");
         let index = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().map_err(|_| {
-                io::Error::other(format!("{} is no number: write the next free $INDEX into it", path.display()))
+                io::Error::other(format!(
+                    "{} is no number: write the next free $INDEX into it",
+                    path.display()
+                ))
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0u64,
             Err(error) => return Err(error),

@@ -81,7 +81,9 @@ impl Uploader {
             .await;
         self.counters.stored.store(self.store.stored(), Relaxed);
         let mut next = match oldest {
-            Some(created) => Duration::from_millis(u64::try_from(created.saturating_add(timeout) - now).unwrap_or(0) + 1),
+            Some(created) => {
+                Duration::from_millis(u64::try_from(created.saturating_add(timeout) - now).unwrap_or(0) + 1)
+            }
             None => LOOK_MAX,
         };
         for object in &objects {
@@ -269,7 +271,10 @@ impl Uploader {
         }
         let pause = after.unwrap_or_else(|| pause(upload.failures));
         upload.retry_at = Some(Instant::now() + pause);
-        let text = format!("could not send what is stored for tag {tag}: {reason}; next attempt in {:.1} s", pause.as_secs_f64());
+        let text = format!(
+            "could not send what is stored for tag {tag}: {reason}; next attempt in {:.1} s",
+            pause.as_secs_f64()
+        );
         notice::tell(Level::Warn, &self.component, &text);
         false
     }
@@ -312,7 +317,9 @@ impl Uploader {
         };
         let (tag, failures) = (&object.about.tag, upload.failures);
         let text = match &kept {
-            Ok(true) => format!("put an object of tag {tag} into quarantine after {failures} failures: {reason}"),
+            Ok(true) => {
+                format!("put an object of tag {tag} into quarantine after {failures} failures: {reason}")
+            }
             Ok(false) => format!("deleted an object of tag {tag} after {failures} failures: {reason}"),
             Err(error) => format!("cannot put an object of tag {tag} aside: {error}"),
         };
@@ -327,7 +334,9 @@ impl Uploader {
 }
 
 /// Runs work on files off the network threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, Failed> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Failed> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Failed::Disk(error.to_string())),
