@@ -78,7 +78,7 @@ impl Entry {
     fn read(line: &[u8]) -> Option<Entry> {
         let line = std::str::from_utf8(line).ok()?;
         let (sum, body) = line.split_once('\t')?;
-        if sum.len() != 16 || u64::from_str_radix(sum, 16).ok()? != xxh3_64(body.as_bytes()) {
+        if format!("{:016x}", xxh3_64(body.as_bytes())) != sum {
             return None;
         }
         let mut words = body.split('\t');
@@ -159,8 +159,6 @@ mod tests {
             let mut journal = [Entry::Key("k".into()).line(), Entry::Upload("u".into()).line(), part(1).line()].concat();
             let before = State::read(&journal).0;
             let at = place.index(journal.len());
-            // A letter of the checksum may change its case only.
-            prop_assume!(change != 0x20);
             journal[at] ^= change;
             let (after, clean) = State::read(&journal);
             prop_assert!(!clean);

@@ -112,7 +112,7 @@ fn large(count: usize) -> Vec<String> {
 
 async fn deliver_large(output: &dyn Output, records: &[String]) {
     for record in records {
-        deliver(output, "app", &[(1_700_000_000, 0, record)]).await;
+        deliver(output, "app", &[(1_700_000_000, 0, record.as_str())]).await;
     }
 }
 
