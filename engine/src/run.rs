@@ -56,6 +56,8 @@ pub fn run(plan: Plan, replan: Replan) -> i32 {
 
 /// How long inputs may take to write their last offsets.
 const JOIN_MAX: Duration = Duration::from_secs(5);
+/// How long outputs may take to send what they keep on their own disks, as `s3` does.
+const OUTPUTS_STOP_MAX: Duration = Duration::from_secs(30);
 /// How long lanes may take to put back what is under way.
 const PUT_BACK_MAX: Duration = Duration::from_secs(1);
 
@@ -320,6 +322,7 @@ impl Running {
         if let (true, Some(_)) = (over, handover) {
             self.abandon().await;
         }
+        self.stop_outputs().await;
         self.control.give_up();
         // Inputs write their last offsets now; they no longer wait for anything.
         let threads = self.threads;
@@ -345,6 +348,19 @@ impl Running {
                 );
             }
             store.release();
+        }
+    }
+
+    /// Outputs send what they keep themselves; what they cannot send in time is safe on their disks.
+    async fn stop_outputs(&self) {
+        let mut stopping = tokio::task::JoinSet::new();
+        for instance in &self.pipeline.outputs {
+            let output = instance.output.clone();
+            stopping.spawn(async move { output.stop().await });
+        }
+        if tokio::time::timeout(OUTPUTS_STOP_MAX, stopping.join_all()).await.is_err() {
+            let seconds = OUTPUTS_STOP_MAX.as_secs();
+            log!(Warn, "engine", "outputs did not send what they keep within {seconds} s");
         }
     }
 

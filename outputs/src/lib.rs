@@ -18,6 +18,7 @@ pub mod net;
 pub mod notice;
 pub mod null;
 pub mod registry;
+pub mod s3;
 pub mod segment;
 pub mod stdout;
 pub mod stream;
@@ -89,6 +90,12 @@ pub trait Output: Send + Sync {
 
     /// Called once when the pipeline starts (open a client, resolve credentials); may print, must not block long.
     fn start(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
+    }
+
+    /// Called once after the last delivery, when the pipeline stops: sends what the output itself keeps. What is not
+    /// sent then must be safe on disk; the engine bounds the wait.
+    fn stop(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {})
     }
 

@@ -1,6 +1,6 @@
 //! Every output there is, in documentation order.
 
-use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, stdout, syslog, tcp};
+use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, s3, stdout, syslog, tcp};
 
 /// The outputs. Adding one is its file and one line here.
 pub static OUTPUTS: &[&dyn Plugin] = &[
@@ -14,6 +14,7 @@ pub static OUTPUTS: &[&dyn Plugin] = &[
     &syslog::PLUGIN,
     &null::PLUGIN,
     &cloudwatch_logs::CloudwatchLogs,
+    &s3::S3,
 ];
 
 /// The output of this name, in any case.

@@ -2,6 +2,7 @@
 //!
 //! Owns: how the SDK is set up and what its errors mean to a caller. Never: knows a service's operations.
 
+pub(crate) mod check;
 pub mod faults;
 pub mod session;
 pub mod transport;

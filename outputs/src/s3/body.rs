@@ -1,0 +1,232 @@
+//! Bodies of requests: frames of the store, compressed.
+//!
+//! Owns: compression and the way from frames to bytes in memory, or in a file where they are many.
+//! Never: sends; changes the store. Invariant: a part holds whole frames, so that it can be made again.
+
+use super::frames::{self, Kind, Step};
+use super::options::Compression;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use md5::{Digest, Md5};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Objects with more bytes of records than this are made in a file, not in memory.
+pub(super) const MEMORY_BYTES_MAX: u64 = 16 << 20;
+
+/// A body.
+#[derive(Debug)]
+pub(super) struct Body {
+    data: Data,
+    /// `Content-MD5`, where it is asked for.
+    pub(super) md5: Option<String>,
+    /// Where its last frame ends in the data file.
+    pub(super) end: u64,
+    /// Bytes of records in it.
+    pub(super) raw: u64,
+    /// Its length.
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug)]
+enum Data {
+    Memory(Bytes),
+    File(PathBuf),
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Data::File(path) = &self.data {
+            // It can be made again; recovery removes what stays.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+/// What of an object goes into a body.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) data: PathBuf,
+    /// From this place, where a frame begins.
+    pub(super) from: u64,
+    /// To this place, where a frame ends.
+    pub(super) to: u64,
+    /// It ends with the frame that makes it so long.
+    pub(super) enough: u64,
+    pub(super) compression: Compression,
+    pub(super) md5: bool,
+    /// A file for it, when it must not be in memory.
+    pub(super) spill: Option<PathBuf>,
+}
+
+impl Body {
+    /// Reads and compresses.
+    pub(super) fn make(wanted: &Wanted) -> io::Result<Body> {
+        match &wanted.spill {
+            None => {
+                let (made, bytes) = pack(wanted, Vec::new())?;
+                let md5 = wanted.md5.then(|| base64(&Md5::digest(&bytes)));
+                let length = bytes.len() as u64;
+                Ok(Body {
+                    data: Data::Memory(bytes.into()),
+                    md5,
+                    end: made.end,
+                    raw: made.raw,
+                    bytes: length,
+                })
+            }
+            Some(path) => {
+                let (made, file) = pack(wanted, File::create(path)?)?;
+                let mut body = Body {
+                    data: Data::File(path.clone()),
+                    md5: None,
+                    end: made.end,
+                    raw: made.raw,
+                    bytes: 0,
+                };
+                body.bytes = file.metadata()?.len();
+                if wanted.md5 {
+                    body.md5 = Some(md5_of(path)?);
+                }
+                Ok(body)
+            }
+        }
+    }
+
+    /// As the SDK wants it.
+    pub(super) async fn stream(&self) -> Result<ByteStream, String> {
+        match &self.data {
+            Data::Memory(bytes) => Ok(ByteStream::from(bytes.clone())),
+            Data::File(path) => ByteStream::from_path(path)
+                .await
+                .map_err(|error| format!("cannot read {}: {error}", path.display())),
+        }
+    }
+}
+
+/// How far a body went.
+struct Made {
+    end: u64,
+    raw: u64,
+}
+
+/// Counts what goes through.
+struct Counted<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// The compressors, with one face.
+enum Packer<W: Write> {
+    Plain(Counted<W>),
+    Gzip(GzEncoder<Counted<W>>),
+    Zstd(zstd::Encoder<'static, Counted<W>>),
+    /// The whole of it: a block has its length in front.
+    Snappy(Vec<u8>, Counted<W>),
+}
+
+impl<W: Write> Packer<W> {
+    fn new(compression: Compression, out: W) -> io::Result<Self> {
+        let out = Counted { inner: out, bytes: 0 };
+        Ok(match compression {
+            Compression::Gzip => Packer::Gzip(GzEncoder::new(out, flate2::Compression::default())),
+            Compression::Zstd => Packer::Zstd(zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?),
+            Compression::Snappy => Packer::Snappy(Vec::new(), out),
+            Compression::None | Compression::Arrow | Compression::Parquet => Packer::Plain(out),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Packer::Plain(out) => out.write_all(bytes),
+            Packer::Gzip(out) => out.write_all(bytes),
+            Packer::Zstd(out) => out.write_all(bytes),
+            Packer::Snappy(held, _) => {
+                held.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes that came out so far.
+    fn bytes(&self) -> u64 {
+        match self {
+            Packer::Plain(out) | Packer::Snappy(_, out) => out.bytes,
+            Packer::Gzip(out) => out.get_ref().bytes,
+            Packer::Zstd(out) => out.get_ref().bytes,
+        }
+    }
+
+    fn finish(self) -> io::Result<W> {
+        let mut out = match self {
+            Packer::Plain(out) => out,
+            Packer::Gzip(out) => out.finish()?,
+            Packer::Zstd(out) => out.finish()?,
+            Packer::Snappy(held, mut out) => {
+                let packed = snap::raw::Encoder::new().compress_vec(&held).map_err(io::Error::other)?;
+                out.write_all(&packed)?;
+                out
+            }
+        };
+        out.flush()?;
+        Ok(out.inner)
+    }
+}
+
+fn pack<W: Write>(wanted: &Wanted, out: W) -> io::Result<(Made, W)> {
+    let mut file = File::open(&wanted.data)?;
+    file.seek(SeekFrom::Start(wanted.from))?;
+    let mut from = BufReader::new(file);
+    let mut packer = Packer::new(wanted.compression, out)?;
+    let mut made = Made { end: wanted.from, raw: 0 };
+    let mut payload = Vec::new();
+    while made.end < wanted.to && packer.bytes() < wanted.enough {
+        match frames::next(&mut from, &mut payload)? {
+            Step::Frame(kind) => {
+                made.end += (frames::HEAD_BYTES + payload.len()) as u64;
+                if kind == Kind::Data {
+                    made.raw += payload.len() as u64;
+                    packer.write(&payload)?;
+                }
+            }
+            step => return Err(corrupt(&wanted.data, made.end, step)),
+        }
+    }
+    Ok((made, packer.finish()?))
+}
+
+fn corrupt(path: &Path, at: u64, step: Step) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} is corrupt at byte {at} ({step:?})", path.display()),
+    )
+}
+
+fn md5_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let (mut digest, mut buffer) = (Md5::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(base64(&digest.finalize())),
+            count => digest.update(&buffer[..count]),
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    aws_smithy_types::base64::encode(bytes)
+}

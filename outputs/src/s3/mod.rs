@@ -1,0 +1,234 @@
+//! `s3`: records to objects in Amazon S3, by way of files under `store_dir`.
+//!
+//! Owns: the plugin and its instances. Never: says that a record is delivered before it is synced to disk.
+//! Invariant: what is on disk is sent, after a crash too.
+
+mod body;
+mod client;
+mod counters;
+mod frames;
+mod journal;
+mod key;
+pub mod options;
+mod recover;
+mod store;
+mod uploader;
+
+use crate::net::{NetOptions, TlsOptions};
+use crate::notice::{self, Level};
+use crate::segment::{Chunk, Segment};
+use crate::{Context, Counter, Output, Plugin, Verdict};
+use client::Client;
+use codecs::Bump;
+use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::json::write_value;
+use codecs::record::{Record, Value};
+use counters::Counters;
+use options::{Options, Settings};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use store::{Limits, Refused, Store};
+use tokio::sync::{Notify, OnceCell};
+use tokio::task::JoinHandle;
+use uploader::Uploader;
+
+/// Longest pause before what failed at the end is tried once more.
+const STOP_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The plugin.
+#[derive(Debug)]
+pub struct S3;
+
+impl Plugin for S3 {
+    fn name(&self) -> &'static str {
+        "s3"
+    }
+
+    fn about(&self) -> &'static str {
+        Options::ABOUT
+    }
+
+    fn tables(&self) -> Vec<&'static [OptionSpec]> {
+        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
+    }
+
+    fn configure(
+        &self,
+        section: &Section,
+        context: &Context<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Arc<dyn Output>> {
+        let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
+        Some(Arc::new(Instance::new(settings, context)))
+    }
+}
+
+/// A configured instance.
+#[derive(Debug)]
+struct Instance {
+    component: String,
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    /// There when `store_dir` could be opened.
+    uploader: OnceCell<Arc<Uploader>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Instance {
+    fn new(settings: Settings, context: &Context<'_>) -> Self {
+        Instance {
+            component: format!("output:s3:{}", context.name),
+            settings: Arc::new(settings),
+            counters: Arc::default(),
+            uploader: OnceCell::new(),
+            task: Mutex::new(None),
+        }
+    }
+
+    /// The uploader; the first call opens `store_dir` and begins to send what is there.
+    async fn uploader(&self) -> Result<&Arc<Uploader>, String> {
+        self.uploader.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Arc<Uploader>, String> {
+        let limits = Limits {
+            object_bytes: self.settings.object_bytes,
+            part_bytes: self.settings.part_bytes,
+            stored_bytes: self.settings.stored_bytes_max,
+        };
+        let (settings, component, counters) =
+            (self.settings.clone(), self.component.clone(), self.counters.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            Store::open(&settings.directory, limits, &|text| {
+                counters.quarantined.fetch_add(1, Relaxed);
+                notice::tell(Level::Warn, &component, text);
+            })
+        });
+        let store = opened.await.map_err(|_| "`store_dir`: the work on files was stopped".to_owned())??;
+        let found = store.objects().len();
+        if found > 0 {
+            let text =
+                format!("Sending locally buffered data from previous executions to S3: {found} objects");
+            notice::tell(Level::Info, &self.component, &text);
+        }
+        let uploader = Arc::new(Uploader {
+            component: self.component.clone(),
+            client: Client::new(self.settings.clone()),
+            settings: self.settings.clone(),
+            store,
+            counters: self.counters.clone(),
+            wake: Notify::new(),
+            one: tokio::sync::Mutex::new(()),
+            keys: Mutex::new(HashMap::new()),
+        });
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(tokio::spawn(uploader.clone().run()));
+        Ok(uploader)
+    }
+
+    fn end(&self) {
+        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+
+    async fn accept(&self, chunk: &mut Chunk) -> Verdict {
+        let uploader = match self.uploader().await {
+            Ok(uploader) => uploader.clone(),
+            Err(reason) => return Verdict::Hold { reason },
+        };
+        let segments = std::mem::take(&mut chunk.segments);
+        // Disks block; the network threads must not.
+        let accepted = tokio::task::spawn_blocking(move || {
+            let accepted = uploader.store.accept(&segments);
+            if let Ok(true) = accepted {
+                uploader.wake.notify_one();
+            }
+            (segments, accepted)
+        });
+        let Ok((segments, accepted)) = accepted.await else {
+            return Verdict::Retry { after: None, reason: "the work on files was stopped".to_owned() };
+        };
+        chunk.segments = segments;
+        match accepted {
+            Ok(_) => Verdict::Delivered { dropped: 0 },
+            Err(Refused::Full(reason)) => Verdict::Retry { after: None, reason },
+            Err(Refused::Disk(reason)) => Verdict::Hold { reason },
+        }
+    }
+}
+
+impl Output for Instance {
+    fn encode(&self, _: &str, record: &Record<'_>, _: &Bump, segment: &mut Segment) -> bool {
+        let out = &mut segment.bytes;
+        match self.settings.log_key.as_ref().map(|key| record.get(key)) {
+            None => self.settings.json.write(out, record),
+            Some(None) => {
+                self.counters.no_log_key.fetch_add(1, Relaxed);
+                return false;
+            }
+            Some(Some(Value::Text(text))) => out.extend_from_slice(text.bytes),
+            Some(Some(other)) => write_value(out, other, self.settings.escape),
+        }
+        out.push(b'\n');
+        // The key of the segment is the time of its first record: the object's key may show it.
+        if segment.keys.is_empty() && record.time.secs != 0 {
+            segment.key(&record.time.secs.to_le_bytes());
+        }
+        true
+    }
+
+    fn deliver<'d>(&'d self, chunk: &'d mut Chunk) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'd>> {
+        Box::pin(self.accept(chunk))
+    }
+
+    fn start(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            if let Err(reason) = self.uploader().await {
+                notice::tell(Level::Error, &self.component, &reason);
+            }
+        })
+    }
+
+    fn stop(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let Some(uploader) = self.uploader.get() else { return };
+            if uploader.store.stored() > 0 {
+                notice::tell(Level::Info, &self.component, "Sending all locally buffered data to S3");
+            }
+            let pause = uploader.pass(true).await;
+            if uploader.store.stored() > 0 {
+                // What failed once may be throttled: once more, after its pause.
+                tokio::time::sleep(pause.min(STOP_PAUSE_MAX)).await;
+                uploader.pass(true).await;
+            }
+            self.end();
+            let stored = uploader.store.stored();
+            if stored > 0 {
+                let text = format!(
+                    "{stored} bytes stay in {}: they go out at the next start",
+                    self.settings.directory.display()
+                );
+                notice::tell(Level::Warn, &self.component, &text);
+            }
+            uploader.store.release();
+        })
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        self.counters.list()
+    }
+}
+
+#[cfg(test)]
+mod tests;
