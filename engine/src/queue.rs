@@ -35,6 +35,12 @@ impl Charge {
         self.bytes
     }
 
+    /// True while less than half of the process's budget is taken.
+    pub fn has_room(&self) -> bool {
+        let [process, _] = &self.budgets;
+        process.used() < process.limit() / 2
+    }
+
     /// A charge that is already taken from both budgets; `released` is called after they got it back.
     pub fn taken(bytes: usize, budgets: [Arc<Budget>; 2], released: Arc<dyn Fn() + Send + Sync>) -> Charge {
         Charge { bytes, process: bytes, budgets, released }

@@ -82,9 +82,14 @@ fn nothing_of_fluent_bit_is_missing() {
     let (recorded, told) = (recorded(), told());
     assert!(recorded.values().map(BTreeSet::len).sum::<usize>() > 350, "the list was read");
     let mut wrong = Vec::new();
+    // `net.keepalive` of a server stands among its own options here; `oauth2.*` is in the manual, not in the list.
+    let of_http_input = |key: &(String, String, String), name: &str| {
+        key.0 == "input" && key.1 == "http" && (name == "net.keepalive" || name.starts_with("oauth2."))
+    };
     for (key, names) in &recorded {
         let ours = told.get(key).cloned().unwrap_or_default();
-        wrong.extend(names.difference(&ours).map(|name| format!("{key:?} lacks {name}")));
+        let lacking = names.difference(&ours).filter(|name| !of_http_input(key, name));
+        wrong.extend(lacking.map(|name| format!("{key:?} lacks {name}")));
     }
     for (key, names) in &told {
         let theirs = recorded.get(key).cloned().unwrap_or_default();
@@ -93,7 +98,9 @@ fn nothing_of_fluent_bit_is_missing() {
         wrong.extend(
             names
                 .difference(&theirs)
-                .filter(|name| !OURS.contains(&name.as_str()) && !untold)
+                .filter(|name| !OURS.contains(&name.as_str()) && !untold && !of_http_input(key, name))
+                // One table of TLS serves inputs and outputs.
+                .filter(|name| key.0 != "input" || !name.starts_with("tls.windows."))
                 .map(|name| format!("{key:?} has {name}, which Fluent Bit does not have")),
         );
     }

@@ -338,7 +338,7 @@ impl Writer {
             return;
         };
         let Held { segment, ack, charge, pool } = put.held;
-        if put.keep_up || output.lanes.has_room_below(self.store.settings.up_bytes) {
+        if put.keep_up || charge.has_room() && output.lanes.has_room_below(self.store.settings.up_bytes) {
             chunk.shared.up.fetch_add(1, Relaxed);
             let (input, took) = ack.origin();
             let stored = Stored {
