@@ -8,7 +8,7 @@ use outputs::cloudwatch_logs::counters::Counters;
 use outputs::cloudwatch_logs::encode::Encoder;
 use outputs::cloudwatch_logs::target::{Stream, Target};
 use outputs::segment::Segment;
-use outputs::{Context, Output, Plugin};
+use outputs::{Context, Output};
 use std::sync::Arc;
 
 const TAG: &str = "kube.var.log.containers.web";
@@ -31,7 +31,8 @@ fn file_output() -> Arc<dyn Output> {
     let (key, value) = ("path".to_owned(), "/nowhere".to_owned());
     section.entries.push(Entry { key, value, key_span: span.clone(), value_span: span });
     let context = Context { name: "file.0", workers: None, escape_unicode: true, flush: 1.0 };
-    outputs::file::PLUGIN.configure(&section, &context, &mut Diagnostics::default()).expect("a valid section")
+    (outputs::file::PLUGIN.configure)(&section, &context, &mut Diagnostics::default())
+        .expect("a valid section")
 }
 
 /// Events of PutLogEvents. The answer is the number of bytes.

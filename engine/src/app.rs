@@ -6,7 +6,7 @@ use crate::cli::{self, Cli, Help, help};
 use crate::config::{self, Config, DiskSource};
 use crate::plan::{self, Machine, Plan, Unplanned};
 use crate::{filters, inputs, log, machine, run, supervisor};
-use codecs::conf::{Diagnostics, Level, OptionSpec};
+use codecs::conf::{Diagnostics, Level, OptionSpec, Plugin};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -157,37 +157,23 @@ fn group(table: &'static [OptionSpec]) -> &'static str {
 
 /// All plugins, inputs first.
 fn plugins() -> Vec<Described> {
-    let titled = |tables: Vec<&'static [OptionSpec]>, common: &'static [OptionSpec]| {
-        let mut all: Tables = tables.into_iter().map(|t| (group(t), t)).collect();
-        all.push((help::COMMON, common));
-        all
-    };
-    let mut all = Vec::new();
-    for p in inputs::registry::INPUTS {
-        all.push(Described {
-            kind: "input",
-            name: p.name(),
-            about: p.about(),
-            tables: titled(p.tables(), config::CommonInput::TABLE),
-        });
-    }
-    for p in filters::registry::FILTERS {
-        all.push(Described {
-            kind: "filter",
-            name: p.name(),
-            about: p.about(),
-            tables: titled(p.tables(), config::CommonFilter::TABLE),
-        });
-    }
-    for p in outputs::registry::OUTPUTS {
-        all.push(Described {
-            kind: "output",
-            name: p.name(),
-            about: p.about(),
-            tables: titled(p.tables(), config::CommonOutput::TABLE),
-        });
-    }
-    all
+    let inputs = described("input", inputs::registry::INPUTS, config::CommonInput::TABLE);
+    let filters = described("filter", filters::registry::FILTERS, config::CommonFilter::TABLE);
+    let outputs = described("output", outputs::registry::OUTPUTS, config::CommonOutput::TABLE);
+    inputs.chain(filters).chain(outputs).collect()
+}
+
+/// The plugins of a kind, each with the table that all of its kind share.
+fn described<C>(
+    kind: &'static str,
+    plugins: &'static [&'static Plugin<C>],
+    common: &'static [OptionSpec],
+) -> impl Iterator<Item = Described> {
+    plugins.iter().map(move |plugin| {
+        let mut tables: Tables = plugin.tables.iter().map(|&table| (group(table), table)).collect();
+        tables.push((help::COMMON, common));
+        Described { kind, name: plugin.name, about: plugin.about, tables }
+    })
 }
 
 fn show_help(cli: &Cli) -> i32 {

@@ -315,15 +315,15 @@ impl Compiler {
     }
 
     fn input(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedInput> {
-        let all = inputs::registry::INPUTS.iter().map(|p| p.name());
+        let all = inputs::registry::INPUTS.iter().map(|p| p.name);
         let plugin = named(section, "input", all, diagnostics).and_then(inputs::registry::find);
         self.unknown |= plugin.is_none();
         let plugin = plugin?;
-        let owner = format!("input {}", plugin.name());
-        check(section, &owner, CommonInput::TABLE, &plugin.tables(), diagnostics);
+        let owner = format!("input {}", plugin.name);
+        check(section, &owner, CommonInput::TABLE, plugin.tables, diagnostics);
         shapes::check(section, &owner, diagnostics);
         let common = CommonInput::read(section, &owner, diagnostics)?;
-        let (name, numbered) = self.name("input", plugin.name(), common.alias.as_ref());
+        let (name, numbered) = self.name("input", plugin.name, common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
         let context = inputs::Context {
             name: &name,
@@ -332,7 +332,7 @@ impl Compiler {
             multiline: &self.multiline,
             multiline_limit: self.multiline_limit,
         };
-        let configured = plugin.configure(section, &context, diagnostics)?;
+        let configured = (plugin.configure)(section, &context, diagnostics)?;
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         let storage = common.storage_type.unwrap_or(self.storage);
         if storage == StorageType::Filesystem && !self.storage_path {
@@ -344,7 +344,7 @@ impl Compiler {
         }
         let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
         let processors = self.processors(section, diagnostics)?;
-        let plugin = plugin.name();
+        let plugin = plugin.name;
         let line = section.get("buffer_max_size").and_then(|e| Size::parse(&e.value).ok());
         let group_bytes_max = if configured.decoder.stateful() { self.multiline_limit } else { 0 };
         let line_bytes_max = line.map_or(0, |s| usize::try_from(s.0).unwrap_or(usize::MAX));
@@ -362,18 +362,18 @@ impl Compiler {
     }
 
     fn filter(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedFilter> {
-        let all = filters::registry::FILTERS.iter().map(|p| p.name());
+        let all = filters::registry::FILTERS.iter().map(|p| p.name);
         let plugin = named(section, "filter", all, diagnostics).and_then(filters::registry::find);
         self.unknown |= plugin.is_none();
         let plugin = plugin?;
-        let owner = format!("filter {}", plugin.name());
-        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
+        let owner = format!("filter {}", plugin.name);
+        check(section, &owner, CommonFilter::TABLE, plugin.tables, diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics)?;
-        let (name, _) = self.name("filter", plugin.name(), common.alias.as_ref());
+        let (name, _) = self.name("filter", plugin.name, common.alias.as_ref());
         let matcher =
             matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
-        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics)?;
-        Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter })
+        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics)?;
+        Some(PlannedFilter { name, plugin: plugin.name, matcher, filter })
     }
 
     fn filter_context<'c>(&'c self, name: &'c str) -> filters::Context<'c> {
@@ -406,12 +406,12 @@ impl Compiler {
         diagnostics: &mut Diagnostics,
     ) -> Result<Option<PlannedFilter>, Reported> {
         let Some(plugin) = filters::processors::named(section, diagnostics)? else { return Ok(None) };
-        let owner = format!("processor {}", plugin.name());
-        check(section, &owner, CommonFilter::TABLE, &plugin.tables(), diagnostics);
+        let owner = format!("processor {}", plugin.name);
+        check(section, &owner, CommonFilter::TABLE, plugin.tables, diagnostics);
         let common = CommonFilter::read(section, &owner, diagnostics).ok_or(Reported)?;
-        let (name, _) = self.name("processor", plugin.name(), common.alias.as_ref());
+        let (name, _) = self.name("processor", plugin.name, common.alias.as_ref());
         let condition = filters::Condition::of(section, &owner, diagnostics)?;
-        let filter = plugin.configure(section, &self.filter_context(&name), diagnostics).ok_or(Reported)?;
+        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics).ok_or(Reported)?;
         if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
             diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
                 "use it as a filter, or as a processor of an input: there its records can be routed again",
@@ -423,19 +423,19 @@ impl Compiler {
             None => filter,
         };
         let matcher = Matcher::new(Some("*"), None).map_err(|_| Reported)?;
-        Ok(Some(PlannedFilter { name, plugin: plugin.name(), matcher, filter }))
+        Ok(Some(PlannedFilter { name, plugin: plugin.name, matcher, filter }))
     }
 
     fn output(&mut self, section: &Section, diagnostics: &mut Diagnostics) -> Option<PlannedOutput> {
-        let all = outputs::registry::OUTPUTS.iter().map(|p| p.name());
+        let all = outputs::registry::OUTPUTS.iter().map(|p| p.name);
         let plugin = named(section, "output", all, diagnostics).and_then(outputs::registry::find);
         self.unknown |= plugin.is_none();
         let plugin = plugin?;
-        let owner = format!("output {}", plugin.name());
-        check(section, &owner, CommonOutput::TABLE, &plugin.tables(), diagnostics);
+        let owner = format!("output {}", plugin.name);
+        check(section, &owner, CommonOutput::TABLE, plugin.tables, diagnostics);
         shapes::check(section, &owner, diagnostics);
         let common = CommonOutput::read(section, &owner, diagnostics)?;
-        let (name, _) = self.name("output", plugin.name(), common.alias.as_ref());
+        let (name, _) = self.name("output", plugin.name, common.alias.as_ref());
         let pattern =
             common.matches.as_ref().or(self.match_default.as_ref().filter(|_| common.match_regex.is_none()));
         let matcher = matcher(section, &owner, pattern, common.match_regex.as_ref(), diagnostics)?;
@@ -445,16 +445,16 @@ impl Compiler {
             escape_unicode: self.escape_unicode,
             flush: self.flush,
         };
-        let output = plugin.configure(section, &context, diagnostics)?;
+        let output = (plugin.configure)(section, &context, diagnostics)?;
         let retry_limit = match common.retry_limit {
             None | Some(RetryOption::Unlimited) => RetryLimit::Unlimited,
             Some(RetryOption::Never) => RetryLimit::Retries(0),
             Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
         };
-        let fingerprint = fingerprint(plugin.name(), self.escape_unicode, section);
+        let fingerprint = fingerprint(plugin.name, self.escape_unicode, section);
         let disk_limit = common.total_limit_size.0;
         let processors = self.processors(section, diagnostics)?;
-        let plugin = plugin.name();
+        let plugin = plugin.name;
         Some(PlannedOutput {
             name,
             plugin,

@@ -30,7 +30,7 @@ pub mod tls;
 pub mod upstream;
 
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use segment::{Chunk, Segment};
 use std::future::Future;
@@ -38,23 +38,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An output plugin: its name, its options, and how to make an instance.
-pub trait Plugin: Sync {
-    /// Name as in `Name cloudwatch_logs`.
-    fn name(&self) -> &'static str;
-    /// One sentence and more, for `--help`.
-    fn about(&self) -> &'static str;
-    /// Its option tables (its own, and `net`/`tls` where it has a network).
-    fn tables(&self) -> Vec<&'static [OptionSpec]>;
-    /// Reads the section and checks everything that needs no network and no file. Reports all that is wrong and
-    /// returns `None` when an error was among it. Called in dry-run too.
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>>;
-}
+/// An output plugin.
+pub type Plugin = codecs::conf::Plugin<Configure>;
+
+/// Reads a section and makes an instance of it.
+pub type Configure = fn(&Section, &Context<'_>, &mut Diagnostics) -> Option<Arc<dyn Output>>;
 
 /// What an instance may know of the rest while it is configured.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::segment::{Chunk, Segment};
 use crate::{Context, Output, Plugin, Verdict};
 use codecs::Bump;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use std::future::Future;
 use std::pin::Pin;
@@ -25,33 +25,16 @@ codecs::options! {
 }
 
 /// The plugin.
-pub struct NullPlugin;
+pub static PLUGIN: Plugin =
+    Plugin { name: "null", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: NullPlugin = NullPlugin;
-
-impl Plugin for NullPlugin {
-    fn name(&self) -> &'static str {
-        "null"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        Options::read(section, context.name, diagnostics)?;
-        Some(Arc::new(Null { lanes: context.workers.unwrap_or(1).max(1) }))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    Options::read(section, context.name, diagnostics)?;
+    Some(Arc::new(Null { lanes: context.workers.unwrap_or(1).max(1) }))
 }
 
 struct Null {

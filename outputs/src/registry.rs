@@ -3,7 +3,7 @@
 use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, s3, stdout, syslog, tcp};
 
 /// The outputs. Adding one is its file and one line here.
-pub static OUTPUTS: &[&dyn Plugin] = &[
+pub static OUTPUTS: &[&Plugin] = &[
     &stdout::PLUGIN,
     &file::PLUGIN,
     &http::PLUGIN,
@@ -13,11 +13,11 @@ pub static OUTPUTS: &[&dyn Plugin] = &[
     &tcp::PLUGIN,
     &syslog::PLUGIN,
     &null::PLUGIN,
-    &cloudwatch_logs::CloudwatchLogs,
-    &s3::S3,
+    &cloudwatch_logs::PLUGIN,
+    &s3::PLUGIN,
 ];
 
 /// The output of this name, in any case.
-pub fn find(name: &str) -> Option<&'static dyn Plugin> {
-    OUTPUTS.iter().copied().find(|p| p.name().eq_ignore_ascii_case(name))
+pub fn find(name: &str) -> Option<&'static Plugin> {
+    Plugin::find(OUTPUTS, name)
 }

@@ -7,7 +7,7 @@ use crate::formats::{DateFormat, DateKey, Format, JsonRecords, print_fields, wri
 use crate::segment::{Chunk, Event, Segment};
 use crate::{Context, Output, Plugin, Verdict};
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use std::future::Future;
 use std::io::{ErrorKind, Write};
@@ -28,33 +28,16 @@ codecs::options! {
 }
 
 /// The plugin.
-pub struct StdoutPlugin;
+pub static PLUGIN: Plugin =
+    Plugin { name: "stdout", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: StdoutPlugin = StdoutPlugin;
-
-impl Plugin for StdoutPlugin {
-    fn name(&self) -> &'static str {
-        "stdout"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        Some(Arc::new(Stdout::new(&options, context, Box::new(std::io::stdout()))))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    Some(Arc::new(Stdout::new(&options, context, Box::new(std::io::stdout()))))
 }
 
 /// Where it prints; a test puts a buffer here.

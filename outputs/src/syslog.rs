@@ -13,7 +13,7 @@ use crate::stream::{Connections, Dialer, Target};
 use crate::{Context, Counter, Output, Plugin, Verdict, upstream};
 use codecs::Bump;
 use codecs::conf::values::{Bool, Int, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use message::{Header, Keys, Layout};
 use std::future::Future;
@@ -98,66 +98,53 @@ codecs::options! {
 }
 
 /// The plugin.
-pub struct SyslogPlugin;
+pub static PLUGIN: Plugin = Plugin {
+    name: "syslog",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: SyslogPlugin = SyslogPlugin;
-
-impl Plugin for SyslogPlugin {
-    fn name(&self) -> &'static str {
-        "syslog"
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let net = NetOptions::read(section, context.name, diagnostics)?;
+    let mut tls = TlsOptions::read(section, context.name, diagnostics)?;
+    if let Err((key, message)) = check(&options, &tls) {
+        let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
+        diagnostics.error(span, format!("{}: {message}", context.name));
+        return None;
     }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let net = NetOptions::read(section, context.name, diagnostics)?;
-        let mut tls = TlsOptions::read(section, context.name, diagnostics)?;
-        if let Err((key, message)) = check(&options, &tls) {
-            let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
-            diagnostics.error(span, format!("{}: {message}", context.name));
+    tls.tls.0 |= options.mode == Mode::Tls;
+    let (host, port) = (&options.host.0, options.port.0);
+    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
+    let made = match options.mode {
+        Mode::Udp => Dialer::new(net).map(|dialer| Line::Datagrams {
+            dialer,
+            host: host.clone(),
+            port: endpoint.port,
+            socket: Mutex::new(None),
+        }),
+        _ => Connections::new(Target::Net(endpoint), net).map(Line::Stream),
+    };
+    let line = match made {
+        Ok(line) => line,
+        Err(message) => {
+            diagnostics.error(&section.span, format!("{}: {message}", context.name));
             return None;
         }
-        tls.tls.0 |= options.mode == Mode::Tls;
-        let (host, port) = (&options.host.0, options.port.0);
-        let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
-        let made = match options.mode {
-            Mode::Udp => Dialer::new(net).map(|dialer| Line::Datagrams {
-                dialer,
-                host: host.clone(),
-                port: endpoint.port,
-                socket: Mutex::new(None),
-            }),
-            _ => Connections::new(Target::Net(endpoint), net).map(Line::Stream),
-        };
-        let line = match made {
-            Ok(line) => line,
-            Err(message) => {
-                diagnostics.error(&section.span, format!("{}: {message}", context.name));
-                return None;
-            }
-        };
-        Some(Arc::new(Syslog {
-            component: format!("output:syslog:{}", context.name),
-            layout: layout(options),
-            line,
-            lanes: context.workers.unwrap_or(1).max(1),
-            too_long: AtomicU64::new(0),
-            untold: AtomicUsize::new(0),
-        }))
-    }
+    };
+    Some(Arc::new(Syslog {
+        component: format!("output:syslog:{}", context.name),
+        layout: layout(options),
+        line,
+        lanes: context.workers.unwrap_or(1).max(1),
+        too_long: AtomicU64::new(0),
+        untold: AtomicUsize::new(0),
+    }))
 }
 
 /// What cannot be, and which option says it.

@@ -12,7 +12,7 @@ use crate::{Context, Output, Plugin, Verdict, upstream};
 use codecs::Bump;
 use codecs::accessor::Template;
 use codecs::conf::values::{Bool, Int, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use std::future::Future;
 use std::pin::Pin;
@@ -39,55 +39,42 @@ codecs::options! {
 }
 
 /// The plugin.
-pub struct TcpPlugin;
+pub static PLUGIN: Plugin = Plugin {
+    name: "tcp",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: TcpPlugin = TcpPlugin;
-
-impl Plugin for TcpPlugin {
-    fn name(&self) -> &'static str {
-        "tcp"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let net = NetOptions::read(section, context.name, diagnostics)?;
-        let tls = TlsOptions::read(section, context.name, diagnostics)?;
-        let raw = match options.raw_message_key.as_ref().map(|key| Template::parse(&key.0)).transpose() {
-            Ok(raw) => raw,
-            Err(rule) => {
-                let span = section.get("raw_message_key").map_or(&section.span, |entry| &entry.value_span);
-                diagnostics.error(span, format!("{}: `raw_message_key`: {rule}", context.name));
-                return None;
-            }
-        };
-        let (host, port) = (&options.host.0, options.port.0);
-        let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
-        let connections = match Connections::new(Target::Net(endpoint), net) {
-            Ok(connections) => connections,
-            Err(message) => {
-                diagnostics.error(&section.span, format!("{}: {message}", context.name));
-                return None;
-            }
-        };
-        let escape = crate::formats::escape(context.escape_unicode);
-        let json = JsonRecords::new(&options.json_date_key, options.json_date_format, escape);
-        let lanes = context.workers.unwrap_or(2).max(1);
-        Some(Arc::new(Tcp { connections, format: options.format, json, raw, lanes }))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let net = NetOptions::read(section, context.name, diagnostics)?;
+    let tls = TlsOptions::read(section, context.name, diagnostics)?;
+    let raw = match options.raw_message_key.as_ref().map(|key| Template::parse(&key.0)).transpose() {
+        Ok(raw) => raw,
+        Err(rule) => {
+            let span = section.get("raw_message_key").map_or(&section.span, |entry| &entry.value_span);
+            diagnostics.error(span, format!("{}: `raw_message_key`: {rule}", context.name));
+            return None;
+        }
+    };
+    let (host, port) = (&options.host.0, options.port.0);
+    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
+    let connections = match Connections::new(Target::Net(endpoint), net) {
+        Ok(connections) => connections,
+        Err(message) => {
+            diagnostics.error(&section.span, format!("{}: {message}", context.name));
+            return None;
+        }
+    };
+    let escape = crate::formats::escape(context.escape_unicode);
+    let json = JsonRecords::new(&options.json_date_key, options.json_date_format, escape);
+    let lanes = context.workers.unwrap_or(2).max(1);
+    Some(Arc::new(Tcp { connections, format: options.format, json, raw, lanes }))
 }
 
 /// A configured instance.

@@ -28,9 +28,9 @@ pub(crate) fn context() -> Context<'static> {
 }
 
 /// A configured output, or what is wrong with it.
-pub(crate) fn configure(plugin: &dyn Plugin, entries: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
+pub(crate) fn configure(plugin: &Plugin, entries: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
     let mut diagnostics = Diagnostics::default();
-    let output = plugin.configure(&section(entries), &context(), &mut diagnostics);
+    let output = (plugin.configure)(&section(entries), &context(), &mut diagnostics);
     output.ok_or_else(|| diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; "))
 }
 

@@ -6,6 +6,7 @@
 mod classic;
 pub mod diagnostics;
 pub mod options;
+mod plugin;
 pub mod reader;
 pub mod section;
 pub mod source;
@@ -20,6 +21,7 @@ mod grammar_tests;
 pub use classic::SECTIONS;
 pub use diagnostics::{Diagnostic, Diagnostics, Level, nearest};
 pub use options::{OptionSpec, OptionValue, Status};
+pub use plugin::Plugin;
 pub use reader::{Document, Grammar, read, read_with};
 pub use section::{Entry, Section, Span};
 pub use source::Source;

@@ -6,7 +6,7 @@ use super::constant::Constant;
 use super::pattern::named_captures;
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Field, Fields, Record, Value};
 use codecs::regex::Regex;
 use codecs::{Bump, json};
@@ -65,12 +65,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: ContentModifier = ContentModifier;
-
-/// Makes [`Change`]s.
-pub struct ContentModifier;
-
 /// A configured processor.
 struct Change {
     key: Constant,
@@ -87,67 +81,56 @@ enum Action {
     Convert(Type),
 }
 
-impl Plugin for ContentModifier {
-    fn name(&self) -> &'static str {
-        "content_modifier"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "content_modifier", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let mut refuse = |key: &str, message: &str, help: &str| {
+        let span = section.get(key).map_or(&section.span, |e| &e.value_span);
+        diagnostics.error(span, format!("{}: {message}", context.name)).help(help);
+        None
+    };
+    if let Some(Text(place)) = &options.context
+        && !["body", "message", "record"].iter().any(|p| place.eq_ignore_ascii_case(p))
+    {
+        let message = format!("`context` is `{place}`: records here have no metadata");
+        return refuse("context", &message, "rule: one of body, message, record, or nothing");
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let mut refuse = |key: &str, message: &str, help: &str| {
-            let span = section.get(key).map_or(&section.span, |e| &e.value_span);
-            diagnostics.error(span, format!("{}: {message}", context.name)).help(help);
-            None
-        };
-        if let Some(Text(place)) = &options.context
-            && !["body", "message", "record"].iter().any(|p| place.eq_ignore_ascii_case(p))
-        {
-            let message = format!("`context` is `{place}`: records here have no metadata");
-            return refuse("context", &message, "rule: one of body, message, record, or nothing");
+    let Some(verb) = options.action else {
+        return refuse("action", "`action` is missing", "rule: what is to be done");
+    };
+    let Some(key) = options.key.filter(|k| !k.0.is_empty()) else {
+        return refuse("key", "`key` is missing", "rule: the field's key");
+    };
+    let value = options.value.map(|v| Constant::new(&v.0));
+    let action = match (verb, value, options.pattern, options.converted_type) {
+        (Verb::Insert, Some(value), ..) => Action::Insert(value),
+        (Verb::Upsert, Some(value), ..) => Action::Upsert(value),
+        (Verb::Rename, Some(value), ..) => Action::Rename(value),
+        (Verb::Delete, ..) => Action::Delete,
+        (Verb::Hash, ..) => Action::Hash,
+        (Verb::Convert, _, _, Some(kind)) => Action::Convert(kind),
+        (Verb::Extract, _, Some(Text(pattern)), _) => match Regex::new(&pattern) {
+            Ok(regex) => Action::Extract(Box::new(regex)),
+            Err(error) => return refuse("pattern", "`pattern` does not compile", &error.message),
+        },
+        (Verb::Insert | Verb::Upsert | Verb::Rename, ..) => {
+            return refuse("value", "`value` is missing", "rule: insert, upsert and rename need it");
         }
-        let Some(verb) = options.action else {
-            return refuse("action", "`action` is missing", "rule: what is to be done");
-        };
-        let Some(key) = options.key.filter(|k| !k.0.is_empty()) else {
-            return refuse("key", "`key` is missing", "rule: the field's key");
-        };
-        let value = options.value.map(|v| Constant::new(&v.0));
-        let action = match (verb, value, options.pattern, options.converted_type) {
-            (Verb::Insert, Some(value), ..) => Action::Insert(value),
-            (Verb::Upsert, Some(value), ..) => Action::Upsert(value),
-            (Verb::Rename, Some(value), ..) => Action::Rename(value),
-            (Verb::Delete, ..) => Action::Delete,
-            (Verb::Hash, ..) => Action::Hash,
-            (Verb::Convert, _, _, Some(kind)) => Action::Convert(kind),
-            (Verb::Extract, _, Some(Text(pattern)), _) => match Regex::new(&pattern) {
-                Ok(regex) => Action::Extract(Box::new(regex)),
-                Err(error) => return refuse("pattern", "`pattern` does not compile", &error.message),
-            },
-            (Verb::Insert | Verb::Upsert | Verb::Rename, ..) => {
-                return refuse("value", "`value` is missing", "rule: insert, upsert and rename need it");
-            }
-            (Verb::Extract, ..) => {
-                return refuse("pattern", "`pattern` is missing", "rule: extract needs it");
-            }
-            (Verb::Convert, ..) => {
-                return refuse("converted_type", "`converted_type` is missing", "rule: convert needs it");
-            }
-        };
-        Some(Arc::new(Change { key: Constant::new(&key.0), action }))
-    }
+        (Verb::Extract, ..) => {
+            return refuse("pattern", "`pattern` is missing", "rule: extract needs it");
+        }
+        (Verb::Convert, ..) => {
+            return refuse("converted_type", "`converted_type` is missing", "rule: convert needs it");
+        }
+    };
+    Some(Arc::new(Change { key: Constant::new(&key.0), action }))
 }
 
 impl Filter for Change {

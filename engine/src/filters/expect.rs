@@ -8,7 +8,7 @@ use crate::control::Control;
 use crate::log;
 use codecs::accessor::Accessor;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Entry, Section};
 use codecs::json::{self, Escape};
 use codecs::record::{Field, Record, Value};
 use std::sync::{Arc, OnceLock};
@@ -46,12 +46,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: Expect = Expect;
-
-/// Makes [`Rules`].
-pub struct Expect;
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Exists,
@@ -78,52 +72,41 @@ struct Rules {
     control: OnceLock<Arc<Control>>,
 }
 
-impl Plugin for Expect {
-    fn name(&self) -> &'static str {
-        "expect"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "expect", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let (mut rules, mut complete) = (Vec::new(), true);
-        for entry in &section.entries {
-            match rule(entry) {
-                None => {}
-                Some(Ok(rule)) => rules.push(rule),
-                Some(Err(why)) => {
-                    complete = false;
-                    let key = entry.key.to_ascii_lowercase();
-                    let message = format!("{}: `{key}` is `{}`", context.name, entry.value);
-                    diagnostics.error(&entry.value_span, message).help(format!("rule: {why}"));
-                }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let (mut rules, mut complete) = (Vec::new(), true);
+    for entry in &section.entries {
+        match rule(entry) {
+            None => {}
+            Some(Ok(rule)) => rules.push(rule),
+            Some(Err(why)) => {
+                complete = false;
+                let key = entry.key.to_ascii_lowercase();
+                let message = format!("{}: `{key}` is `{}`", context.name, entry.value);
+                diagnostics.error(&entry.value_span, message).help(format!("rule: {why}"));
             }
         }
-        if rules.is_empty() && complete {
-            diagnostics.warning(&section.span, format!("{}: there is no rule", context.name));
-        }
-        complete.then(|| {
-            Arc::new(Rules {
-                component: format!("filter:expect:{}", context.name),
-                rules,
-                action: options.action,
-                result_key: Constant::new(&options.result_key.0),
-                control: OnceLock::new(),
-            }) as Arc<dyn Filter>
-        })
     }
+    if rules.is_empty() && complete {
+        diagnostics.warning(&section.span, format!("{}: there is no rule", context.name));
+    }
+    complete.then(|| {
+        Arc::new(Rules {
+            component: format!("filter:expect:{}", context.name),
+            rules,
+            action: options.action,
+            result_key: Constant::new(&options.result_key.0),
+            control: OnceLock::new(),
+        }) as Arc<dyn Filter>
+    })
 }
 
 /// A rule, where the entry is one.

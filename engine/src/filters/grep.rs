@@ -6,7 +6,7 @@ use super::pattern::Pattern;
 use super::{Context, Filter, FilterContext, Outcome, Plugin, Prefilter, words};
 use codecs::accessor::Accessor;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Entry, Section};
 use codecs::record::Record;
 use std::sync::Arc;
 
@@ -27,12 +27,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: Grep = Grep;
-
-/// Makes [`Rules`] of a section.
-pub struct Grep;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Keep,
@@ -51,50 +45,36 @@ struct Rules {
     rules: Vec<Rule>,
 }
 
-impl Plugin for Grep {
-    fn name(&self) -> &'static str {
-        "grep"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "grep", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics);
-        let (mut rules, mut complete) = (Vec::new(), true);
-        for entry in &section.entries {
-            let kind = match entry.key.to_ascii_lowercase().as_str() {
-                "regex" => Kind::Keep,
-                "exclude" => Kind::Exclude,
-                _ => continue,
-            };
-            match rule(kind, entry, context.name, diagnostics) {
-                Some(rule) => rules.push(rule),
-                None => complete = false,
-            }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics);
+    let (mut rules, mut complete) = (Vec::new(), true);
+    for entry in &section.entries {
+        let kind = match entry.key.to_ascii_lowercase().as_str() {
+            "regex" => Kind::Keep,
+            "exclude" => Kind::Exclude,
+            _ => continue,
+        };
+        match rule(kind, entry, context.name, diagnostics) {
+            Some(rule) => rules.push(rule),
+            None => complete = false,
         }
-        let op = options?.logical_op;
-        if op != LogicalOp::Legacy && rules.windows(2).any(|pair| pair[0].kind != pair[1].kind) {
-            diagnostics
-                .error(
-                    &section.span,
-                    format!("{}: `logical_op` combines `regex` with `exclude`", context.name),
-                )
-                .help("rule: with `and` or `or` all rules are of one kind; use two grep filters");
-            return None;
-        }
-        complete.then(|| Arc::new(Rules { op, rules }) as Arc<dyn Filter>)
     }
+    let op = options?.logical_op;
+    if op != LogicalOp::Legacy && rules.windows(2).any(|pair| pair[0].kind != pair[1].kind) {
+        diagnostics
+            .error(&section.span, format!("{}: `logical_op` combines `regex` with `exclude`", context.name))
+            .help("rule: with `and` or `or` all rules are of one kind; use two grep filters");
+        return None;
+    }
+    complete.then(|| Arc::new(Rules { op, rules }) as Arc<dyn Filter>)
 }
 
 /// Reads `KEY PATTERN`.

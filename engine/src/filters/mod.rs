@@ -32,29 +32,18 @@ pub use held::{HELD_MAX, Held, Holding};
 use crate::control::Control;
 use crate::random::Random;
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section, Variables};
+use codecs::conf::{Diagnostics, Section, Variables};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use codecs::record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A filter plugin: its name, its options, and how to make an instance.
-pub trait Plugin: Sync {
-    /// Name as in `Name grep`.
-    fn name(&self) -> &'static str;
-    /// One sentence and more, for `--help`.
-    fn about(&self) -> &'static str;
-    /// Its option tables.
-    fn tables(&self) -> Vec<&'static [OptionSpec]>;
-    /// Reads the section and compiles it; reports all that is wrong and returns `None` when an error was among it.
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>>;
-}
+/// A filter plugin.
+pub type Plugin = codecs::conf::Plugin<Configure>;
+
+/// Reads a section and makes an instance of it.
+pub type Configure = fn(&Section, &Context<'_>, &mut Diagnostics) -> Option<Arc<dyn Filter>>;
 
 /// What a filter may know of the rest while it is configured.
 pub struct Context<'c> {

@@ -8,7 +8,7 @@ use super::pattern::Pattern;
 use super::words::{self, Quotes};
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Entry, Section};
 use codecs::parsers::Scratch;
 use codecs::record::{Field, Fields, Record, Value};
 use std::sync::Arc;
@@ -45,12 +45,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: Modify = Modify;
-
-/// Makes [`Rules`].
-pub struct Modify;
-
 /// One change.
 enum Rule {
     Set(Constant, Constant),
@@ -72,46 +66,35 @@ struct Rules {
     rules: Vec<Rule>,
 }
 
-impl Plugin for Modify {
-    fn name(&self) -> &'static str {
-        "modify"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "modify", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let (mut rules, mut conditions, mut complete) = (Vec::new(), Vec::new(), true);
-        for entry in section.entries.iter().filter(|e| Options::TABLE.iter().any(|spec| spec.is(&e.key))) {
-            let words = words::split(&entry.value, 3, Quotes::Either);
-            let result = match words.as_deref() {
-                None => Err("a quote is closed by the same quote".to_owned()),
-                Some(words) if entry.key.eq_ignore_ascii_case("Condition") => condition(words).map(|c| {
-                    c.warn(entry, context.name, diagnostics);
-                    conditions.push(c);
-                }),
-                Some(words) => rule(&entry.key, words).map(|r| rules.push(r)),
-            };
-            if let Err(help) = result {
-                let message =
-                    format!("{}: `{}` is `{}`", context.name, entry.key.to_ascii_lowercase(), entry.value);
-                diagnostics.error(&entry.value_span, message).help(format!("rule: {help}"));
-                complete = false;
-            }
-            warn_of_star(entry, context.name, diagnostics);
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let (mut rules, mut conditions, mut complete) = (Vec::new(), Vec::new(), true);
+    for entry in section.entries.iter().filter(|e| Options::TABLE.iter().any(|spec| spec.is(&e.key))) {
+        let words = words::split(&entry.value, 3, Quotes::Either);
+        let result = match words.as_deref() {
+            None => Err("a quote is closed by the same quote".to_owned()),
+            Some(words) if entry.key.eq_ignore_ascii_case("Condition") => condition(words).map(|c| {
+                c.warn(entry, context.name, diagnostics);
+                conditions.push(c);
+            }),
+            Some(words) => rule(&entry.key, words).map(|r| rules.push(r)),
+        };
+        if let Err(help) = result {
+            let message =
+                format!("{}: `{}` is `{}`", context.name, entry.key.to_ascii_lowercase(), entry.value);
+            diagnostics.error(&entry.value_span, message).help(format!("rule: {help}"));
+            complete = false;
         }
-        complete.then(|| Arc::new(Rules { conditions, rules }) as Arc<dyn Filter>)
+        warn_of_star(entry, context.name, diagnostics);
     }
+    complete.then(|| Arc::new(Rules { conditions, rules }) as Arc<dyn Filter>)
 }
 
 /// A `*` is taken as it stands, which is hardly ever meant.

@@ -6,7 +6,7 @@
 
 use super::{Context, Filter, FilterContext, Held, Outcome, Plugin, Stage};
 use codecs::conf::values::{Bool, Int, List, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section, nearest};
+use codecs::conf::{Diagnostics, Section, nearest};
 use codecs::multiline::{BUFFER_LIMIT_BYTES, Chain, stash};
 use codecs::record::{Field, Fields, Record, Timestamp, Value};
 use codecs::{Bump, BumpVec};
@@ -47,12 +47,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: MultilineFilter = MultilineFilter;
-
-/// Makes [`Joiner`]s.
-pub struct MultilineFilter;
-
 /// A configured filter.
 struct Joiner {
     by: By,
@@ -66,34 +60,23 @@ enum By {
     Parts(Box<[u8]>),
 }
 
-impl Plugin for MultilineFilter {
-    fn name(&self) -> &'static str {
-        "multiline"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "multiline", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let by = match options.mode {
-            Mode::Parser => By::Rules(chain(&options, section, context, diagnostics)?),
-            Mode::PartialMessage => parts(&options, section, context, diagnostics)?,
-        };
-        let buffer = options.buffer.0 || options.mode == Mode::PartialMessage;
-        let flush_ms = u64::try_from(options.flush_ms.0).ok().filter(|&ms| ms > 0).unwrap_or(2000);
-        Some(Arc::new(Joiner { by, buffer, flush_ms }))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let by = match options.mode {
+        Mode::Parser => By::Rules(chain(&options, section, context, diagnostics)?),
+        Mode::PartialMessage => parts(&options, section, context, diagnostics)?,
+    };
+    let buffer = options.buffer.0 || options.mode == Mode::PartialMessage;
+    let flush_ms = u64::try_from(options.flush_ms.0).ok().filter(|&ms| ms > 0).unwrap_or(2000);
+    Some(Arc::new(Joiner { by, buffer, flush_ms }))
 }
 
 /// The parsers that are named.

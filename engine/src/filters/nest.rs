@@ -4,7 +4,7 @@ use super::constant::Constant;
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::Bump;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::json;
 use codecs::record::{Field, Fields, Record, Text as Bytes, Value};
 use std::sync::Arc;
@@ -31,12 +31,6 @@ codecs::options! {
         remove_prefix "Remove_prefix": Opt<Text>,
     }
 }
-
-/// The plugin.
-pub static PLUGIN: Nest = Nest;
-
-/// Makes [`Move`]s.
-pub struct Nest;
 
 /// A key, or the beginning of keys.
 struct Name {
@@ -93,65 +87,53 @@ struct Move {
     rekey: Rekey,
 }
 
-impl Plugin for Nest {
-    fn name(&self) -> &'static str {
-        "nest"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "nest", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let mut fail = |message: &str, rule: &str| {
-            diagnostics
-                .error(&section.span, format!("{}: {message}", context.name))
-                .help(format!("rule: {rule}"));
-        };
-        let Some(operation) = options.operation else {
-            fail("`operation` is missing", "one of nest lift");
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let mut fail = |message: &str, rule: &str| {
+        diagnostics
+            .error(&section.span, format!("{}: {message}", context.name))
+            .help(format!("rule: {rule}"));
+    };
+    let Some(operation) = options.operation else {
+        fail("`operation` is missing", "one of nest lift");
+        return None;
+    };
+    let rekey = match (options.add_prefix, options.remove_prefix) {
+        (Some(_), Some(_)) => {
+            fail("`add_prefix` and `remove_prefix` exclude each other", "one of them");
             return None;
-        };
-        let rekey = match (options.add_prefix, options.remove_prefix) {
-            (Some(_), Some(_)) => {
-                fail("`add_prefix` and `remove_prefix` exclude each other", "one of them");
-                return None;
-            }
-            (Some(add), None) => Rekey::Add(Constant::new(&add.0)),
-            (None, Some(remove)) => Rekey::Remove(remove.0.as_bytes().into()),
-            (None, None) => Rekey::Keep,
-        };
-        // Either spelling serves both operations, the last one counts.
-        let under =
-            section.entries.iter().rev().find(|e| {
-                e.key.eq_ignore_ascii_case("Nest_under") || e.key.eq_ignore_ascii_case("Nested_under")
-            });
-        let Some(under) = under else {
-            match operation {
-                Operation::Nest => {
-                    fail("`nest_under` is missing", "the key of the map that the fields go into")
-                }
-                Operation::Lift => fail("`nested_under` is missing", "the key of the map to lift from"),
-            }
-            return None;
-        };
-        if operation == Operation::Nest && options.wildcard.is_empty() {
-            let message = format!("{}: without a `wildcard` no field is nested", context.name);
-            diagnostics.warning(&section.span, message);
         }
-        let names = options.wildcard.iter().map(|text| Name::new(&text.0)).collect();
-        Some(Arc::new(Move { operation, names, under: Constant::new(&under.value), rekey }))
+        (Some(add), None) => Rekey::Add(Constant::new(&add.0)),
+        (None, Some(remove)) => Rekey::Remove(remove.0.as_bytes().into()),
+        (None, None) => Rekey::Keep,
+    };
+    // Either spelling serves both operations, the last one counts.
+    let under = section
+        .entries
+        .iter()
+        .rev()
+        .find(|e| e.key.eq_ignore_ascii_case("Nest_under") || e.key.eq_ignore_ascii_case("Nested_under"));
+    let Some(under) = under else {
+        match operation {
+            Operation::Nest => fail("`nest_under` is missing", "the key of the map that the fields go into"),
+            Operation::Lift => fail("`nested_under` is missing", "the key of the map to lift from"),
+        }
+        return None;
+    };
+    if operation == Operation::Nest && options.wildcard.is_empty() {
+        let message = format!("{}: without a `wildcard` no field is nested", context.name);
+        diagnostics.warning(&section.span, message);
     }
+    let names = options.wildcard.iter().map(|text| Name::new(&text.0)).collect();
+    Some(Arc::new(Move { operation, names, under: Constant::new(&under.value), rekey }))
 }
 
 impl Filter for Move {

@@ -3,7 +3,7 @@
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::accessor::Accessor;
 use codecs::conf::values::{Bool, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section, nearest};
+use codecs::conf::{Diagnostics, Section, nearest};
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Fields, Record};
 use std::sync::Arc;
@@ -24,12 +24,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: ParserFilter = ParserFilter;
-
-/// Makes [`Reader`]s.
-pub struct ParserFilter;
-
 /// A configured filter.
 struct Reader {
     key: Accessor,
@@ -40,47 +34,36 @@ struct Reader {
     reserve_data: bool,
 }
 
-impl Plugin for ParserFilter {
-    fn name(&self) -> &'static str {
-        "parser"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "parser", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let parsers = parsers(section, context, diagnostics);
-        let Some(Text(key)) = options.key_name else {
-            let message = format!("{}: `key_name` is missing", context.name);
-            diagnostics.error(&section.span, message).help("rule: the key whose value is parsed");
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let parsers = parsers(section, context, diagnostics);
+    let Some(Text(key)) = options.key_name else {
+        let message = format!("{}: `key_name` is missing", context.name);
+        diagnostics.error(&section.span, message).help("rule: the key whose value is parsed");
+        return None;
+    };
+    let accessor = match Accessor::parse(&key) {
+        Ok(accessor) => accessor,
+        Err(rule) => {
+            diagnostics.error(&section.span, format!("{}: `key_name` is `{key}`: {rule}", context.name));
             return None;
-        };
-        let accessor = match Accessor::parse(&key) {
-            Ok(accessor) => accessor,
-            Err(rule) => {
-                diagnostics.error(&section.span, format!("{}: `key_name` is `{key}`: {rule}", context.name));
-                return None;
-            }
-        };
-        Some(Arc::new(Reader {
-            key: accessor,
-            named: !key.starts_with('$'),
-            parsers: parsers?,
-            preserve_key: options.preserve_key.0,
-            reserve_data: options.reserve_data.0,
-        }))
-    }
+        }
+    };
+    Some(Arc::new(Reader {
+        key: accessor,
+        named: !key.starts_with('$'),
+        parsers: parsers?,
+        preserve_key: options.preserve_key.0,
+        reserve_data: options.reserve_data.0,
+    }))
 }
 
 /// The parsers named. One that does not exist is an error when none is left, and else a warning, as in Fluent Bit.

@@ -7,7 +7,7 @@ use super::{Plugin, Reported, content_modifier, registry};
 use codecs::conf::{Diagnostics, Section, nearest};
 
 /// The processors that are not filters. Adding one is its file and one line here.
-pub static PROCESSORS: &[&dyn Plugin] = &[&content_modifier::PLUGIN];
+pub static PROCESSORS: &[&Plugin] = &[&content_modifier::PLUGIN];
 
 /// Fluent Bit's other processors, and why each does nothing or is refused.
 const OTHERS: &[(&str, Other)] = &[
@@ -28,22 +28,19 @@ enum Other {
 }
 
 /// The plugin of a processor's section; `Ok(None)` where it would see nothing, which is told.
-pub fn named(
-    section: &Section,
-    diagnostics: &mut Diagnostics,
-) -> Result<Option<&'static dyn Plugin>, Reported> {
+pub fn named(section: &Section, diagnostics: &mut Diagnostics) -> Result<Option<&'static Plugin>, Reported> {
     let Some(entry) = section.get("name") else {
         diagnostics.error(&section.span, "processor without `name`");
         return Err(Reported);
     };
     let name = entry.value.to_ascii_lowercase();
-    let own = PROCESSORS.iter().copied().find(|p| p.name() == name);
+    let own = PROCESSORS.iter().copied().find(|p| p.name == name);
     let plugin = registry::find(&name).or(own);
     let other = OTHERS.iter().find(|(n, _)| *n == name).map(|(_, other)| *other);
     let kind = section.name.strip_prefix("processor.").unwrap_or("logs");
     match (plugin, other) {
         (None, None) => {
-            let names = registry::FILTERS.iter().chain(PROCESSORS).map(|p| p.name());
+            let names = registry::FILTERS.iter().chain(PROCESSORS).map(|p| p.name);
             let near = nearest(&name, names);
             let error = diagnostics.error(&entry.value_span, format!("unknown processor `{}`", entry.value));
             if let Some(near) = near {

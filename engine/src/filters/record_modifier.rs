@@ -7,7 +7,7 @@ use super::words::{self, Quotes};
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use crate::random::Random;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Field, Record, Text as Bytes, Value};
 use std::sync::Arc;
 
@@ -26,12 +26,6 @@ codecs::options! {
         uuid_key "Uuid_key": Opt<Text>,
     }
 }
-
-/// The plugin.
-pub static PLUGIN: RecordModifier = RecordModifier;
-
-/// Makes [`Modifier`]s.
-pub struct RecordModifier;
 
 /// A key, or the beginning of keys, without regard to case.
 struct Name {
@@ -60,38 +54,27 @@ struct Modifier {
     uuid_key: Option<Constant>,
 }
 
-impl Plugin for RecordModifier {
-    fn name(&self) -> &'static str {
-        "record_modifier"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "record_modifier", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let appended = appended(section, context.name, diagnostics)?;
+    let allowed: Vec<&Text> = options.allowlist_key.iter().chain(&options.whitelist_key).collect();
+    if !options.remove_key.is_empty() && !allowed.is_empty() {
+        let message = format!("{}: `remove_key` and `allowlist_key` exclude each other", context.name);
+        diagnostics.error(&section.span, message).help("rule: name either what goes or what stays");
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let appended = appended(section, context.name, diagnostics)?;
-        let allowed: Vec<&Text> = options.allowlist_key.iter().chain(&options.whitelist_key).collect();
-        if !options.remove_key.is_empty() && !allowed.is_empty() {
-            let message = format!("{}: `remove_key` and `allowlist_key` exclude each other", context.name);
-            diagnostics.error(&section.span, message).help("rule: name either what goes or what stays");
-            return None;
-        }
-        let remove = allowed.is_empty();
-        let names = options.remove_key.iter().chain(allowed).map(|text| Name::new(&text.0)).collect();
-        let uuid_key = options.uuid_key.map(|text| Constant::new(&text.0));
-        Some(Arc::new(Modifier { names, remove, appended, uuid_key }))
-    }
+    let remove = allowed.is_empty();
+    let names = options.remove_key.iter().chain(allowed).map(|text| Name::new(&text.0)).collect();
+    let uuid_key = options.uuid_key.map(|text| Constant::new(&text.0));
+    Some(Arc::new(Modifier { names, remove, appended, uuid_key }))
 }
 
 /// The fields of the `Record` lines. One with too many words is left out, as in Fluent Bit, with a warning.

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// The filters. Adding one is its file and one line here.
-pub static FILTERS: &[&dyn Plugin] = &[
+pub static FILTERS: &[&Plugin] = &[
     &expect::PLUGIN,
     &grep::PLUGIN,
     &lua::PLUGIN,
@@ -22,8 +22,8 @@ pub static FILTERS: &[&dyn Plugin] = &[
 ];
 
 /// The filter of this name, in any case.
-pub fn find(name: &str) -> Option<&'static dyn Plugin> {
-    FILTERS.iter().copied().find(|p| p.name().eq_ignore_ascii_case(name))
+pub fn find(name: &str) -> Option<&'static Plugin> {
+    Plugin::find(FILTERS, name)
 }
 
 #[cfg(test)]
@@ -37,10 +37,10 @@ mod tests {
     #[test]
     fn names_are_found_in_any_case_and_stand_once() {
         for plugin in FILTERS {
-            let found = find(&plugin.name().to_ascii_uppercase()).expect("its own name finds it");
-            assert_eq!(found.name(), plugin.name());
-            assert_eq!(FILTERS.iter().filter(|p| p.name() == plugin.name()).count(), 1);
-            assert!(!plugin.about().is_empty() && plugin.tables().iter().all(|t| !t.is_empty()));
+            let found = find(&plugin.name.to_ascii_uppercase()).expect("its own name finds it");
+            assert_eq!(found.name, plugin.name);
+            assert_eq!(FILTERS.iter().filter(|p| p.name == plugin.name).count(), 1);
+            assert!(!plugin.about.is_empty() && plugin.tables.iter().all(|t| !t.is_empty()));
         }
         assert!(find("absent").is_none());
     }
@@ -78,8 +78,8 @@ mod tests {
         r#"{"a":{"b":"\u00e9\""},"é":[]}"#,
     ];
 
-    fn lines(plugin: &'static dyn Plugin) -> impl Strategy<Value = String> {
-        let keys: Vec<&str> = plugin.tables().into_iter().flatten().map(|spec| spec.name).collect();
+    fn lines(plugin: &'static Plugin) -> impl Strategy<Value = String> {
+        let keys: Vec<&str> = plugin.tables.iter().copied().flatten().map(|spec| spec.name).collect();
         let words = prop::collection::vec(prop::sample::select(WORDS), 1..5).prop_map(|w| w.join(" "));
         let line = (prop::sample::select(keys), words).prop_map(|(key, words)| format!("{key} {words}"));
         prop::collection::vec(line, 0..5).prop_map(|lines| lines.join("\n"))

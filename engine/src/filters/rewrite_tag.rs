@@ -7,7 +7,7 @@ use super::words::{self, Quotes};
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::accessor::{Accessor, Template};
 use codecs::conf::values::{Bool, Size, Text};
-use codecs::conf::{Diagnostics, Entry, OptionSpec, OptionValue, Section};
+use codecs::conf::{Diagnostics, Entry, OptionValue, Section};
 use codecs::record::Record;
 use std::sync::Arc;
 
@@ -26,12 +26,6 @@ codecs::options! {
     }
 }
 
-/// The plugin.
-pub static PLUGIN: RewriteTag = RewriteTag;
-
-/// Makes [`Rules`].
-pub struct RewriteTag;
-
 struct Rule {
     key: Accessor,
     pattern: Pattern,
@@ -42,36 +36,25 @@ struct Rule {
 /// The rules, in the order of the text; the first that fits counts.
 struct Rules(Vec<Rule>);
 
-impl Plugin for RewriteTag {
-    fn name(&self) -> &'static str {
-        "rewrite_tag"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "rewrite_tag", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics);
+    if section.get("Rule").is_none() {
+        let message = format!("{}: `rule` is missing", context.name);
+        diagnostics.error(&section.span, message).help("rule: KEY PATTERN NEW_TAG KEEP");
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics);
-        if section.get("Rule").is_none() {
-            let message = format!("{}: `rule` is missing", context.name);
-            diagnostics.error(&section.span, message).help("rule: KEY PATTERN NEW_TAG KEEP");
-            return None;
-        }
-        let rules: Vec<Option<Rule>> =
-            section.all("Rule").map(|entry| rule(entry, context.name, diagnostics)).collect();
-        let rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
-        options.map(|_| Arc::new(Rules(rules)) as Arc<dyn Filter>)
-    }
+    let rules: Vec<Option<Rule>> =
+        section.all("Rule").map(|entry| rule(entry, context.name, diagnostics)).collect();
+    let rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
+    options.map(|_| Arc::new(Rules(rules)) as Arc<dyn Filter>)
 }
 
 /// Reads one rule.

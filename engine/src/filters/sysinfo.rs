@@ -5,7 +5,7 @@
 use super::constant::Constant;
 use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Field, Record, Value};
 use std::sync::Arc;
 
@@ -28,52 +28,34 @@ codecs::options! {
 /// The Fluent Bit version whose behaviour this program has.
 const COMPATIBLE_VERSION: &str = "5.1.1";
 
-/// The plugin.
-pub static PLUGIN: Sysinfo = Sysinfo;
-
-/// Makes [`Facts`].
-pub struct Sysinfo;
-
 /// Keys and values, in the order in which they are appended.
 struct Facts(Vec<(Constant, Constant)>);
 
-impl Plugin for Sysinfo {
-    fn name(&self) -> &'static str {
-        "sysinfo"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "sysinfo", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let system = rustix::system::uname();
+    let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
+    let facts = [
+        (options.fluentbit_version_key, COMPATIBLE_VERSION.to_owned()),
+        (options.os_name_key, std::env::consts::OS.to_owned()),
+        (options.hostname_key, text(system.nodename())),
+        (options.os_version_key, text(system.version())),
+        (options.kernel_version_key, text(system.release())),
+    ];
+    let facts = facts.into_iter().filter_map(|(key, value)| Some((key?.0, value)));
+    let facts: Vec<_> = facts.map(|(key, value)| (Constant::new(&key), Constant::new(&value))).collect();
+    if facts.is_empty() {
+        diagnostics.warning(&section.span, format!("{}: no key is set: nothing is appended", context.name));
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let system = rustix::system::uname();
-        let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
-        let facts = [
-            (options.fluentbit_version_key, COMPATIBLE_VERSION.to_owned()),
-            (options.os_name_key, std::env::consts::OS.to_owned()),
-            (options.hostname_key, text(system.nodename())),
-            (options.os_version_key, text(system.version())),
-            (options.kernel_version_key, text(system.release())),
-        ];
-        let facts = facts.into_iter().filter_map(|(key, value)| Some((key?.0, value)));
-        let facts: Vec<_> = facts.map(|(key, value)| (Constant::new(&key), Constant::new(&value))).collect();
-        if facts.is_empty() {
-            diagnostics
-                .warning(&section.span, format!("{}: no key is set: nothing is appended", context.name));
-        }
-        Some(Arc::new(Facts(facts)))
-    }
+    Some(Arc::new(Facts(facts)))
 }
 
 impl Filter for Facts {

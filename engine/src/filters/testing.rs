@@ -41,7 +41,7 @@ pub(super) fn section(lines: &str) -> Section {
 
 /// What `configure` makes of the lines, and what it says.
 pub(super) fn try_configure(
-    plugin: &dyn Plugin,
+    plugin: &Plugin,
     lines: &str,
     parsers: &HashMap<String, Arc<Parser>>,
 ) -> (Option<Arc<dyn Filter>>, Diagnostics) {
@@ -51,20 +51,20 @@ pub(super) fn try_configure(
         named.filter_map(|name| Some(((*name).to_owned(), Arc::new(Multiline::builtin(name)?)))).collect();
     let variables = Variables::default();
     let context =
-        Context { name: plugin.name(), parsers, multiline: &multiline, variables: &variables, folder: None };
-    let filter = plugin.configure(&section(lines), &context, &mut diagnostics);
+        Context { name: plugin.name, parsers, multiline: &multiline, variables: &variables, folder: None };
+    let filter = (plugin.configure)(&section(lines), &context, &mut diagnostics);
     assert_eq!(filter.is_none(), diagnostics.has_errors(), "{lines}: {:?}", diagnostics.list);
     (filter, diagnostics)
 }
 
 /// A filter from lines that must be right.
-pub(super) fn configure(plugin: &dyn Plugin, lines: &str) -> Arc<dyn Filter> {
+pub(super) fn configure(plugin: &Plugin, lines: &str) -> Arc<dyn Filter> {
     let (filter, diagnostics) = try_configure(plugin, lines, &HashMap::new());
     filter.unwrap_or_else(|| panic!("{lines}: {:?}", diagnostics.list))
 }
 
 /// Checks that the lines are refused, with this in a message.
-pub(super) fn refused(plugin: &dyn Plugin, lines: &str, message: &str) {
+pub(super) fn refused(plugin: &Plugin, lines: &str, message: &str) {
     let (_, diagnostics) = try_configure(plugin, lines, &HashMap::new());
     let said: Vec<String> = diagnostics.list.iter().map(ToString::to_string).collect();
     assert!(diagnostics.has_errors() && said.iter().any(|s| s.contains(message)), "{lines}: {said:?}");
@@ -140,7 +140,7 @@ pub(super) struct Bench(Arc<dyn Filter>);
 
 impl Bench {
     /// From lines that must be right.
-    pub(super) fn new(plugin: &dyn Plugin, lines: &str) -> Bench {
+    pub(super) fn new(plugin: &Plugin, lines: &str) -> Bench {
         Bench(configure(plugin, lines))
     }
 
@@ -170,7 +170,7 @@ pub(super) fn check(filter: &dyn Filter, case: &Case<'_>) {
 }
 
 /// Checks each (input, output) of one configuration; an empty output means dropped.
-pub(super) fn check_all(plugin: &dyn Plugin, cases: &[(&str, &str, &str)]) {
+pub(super) fn check_all(plugin: &Plugin, cases: &[(&str, &str, &str)]) {
     for &(lines, input, output) in cases {
         let output = (!output.is_empty()).then_some(output);
         check(&*configure(plugin, lines), &Case { lines, input, output });

@@ -8,7 +8,7 @@ use super::{Context, Filter, FilterContext, Outcome, Plugin, Stage};
 use crate::config::values::Number;
 use crate::log;
 use codecs::conf::values::{Bool, Int, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -26,12 +26,6 @@ codecs::options! {
         print_status "Print_Status": One<Bool> = "false",
     }
 }
-
-/// The plugin.
-pub static PLUGIN: Throttle = Throttle;
-
-/// Makes [`Gate`]s.
-pub struct Throttle;
 
 /// Panes of a window; each takes eight bytes.
 const WINDOW_MAX: i64 = 1 << 20;
@@ -95,48 +89,37 @@ impl Window {
     }
 }
 
-impl Plugin for Throttle {
-    fn name(&self) -> &'static str {
-        "throttle"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "throttle", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let span = section.get("Interval").map_or(&section.span, |e| &e.value_span);
+    let Some(millis) = milliseconds(&options.interval.0) else {
+        diagnostics
+            .error(span, format!("{}: `interval` is `{}`", context.name, options.interval.0))
+            .help("rule: a number of seconds above zero, or one with s, m, h or d behind it");
+        return None;
+    };
+    if options.window.0 > WINDOW_MAX {
+        let message = format!("{}: `window` is {}", context.name, options.window.0);
+        diagnostics.error(&section.span, message).help(format!("rule: {WINDOW_MAX} intervals at most"));
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let span = section.get("Interval").map_or(&section.span, |e| &e.value_span);
-        let Some(millis) = milliseconds(&options.interval.0) else {
-            diagnostics
-                .error(span, format!("{}: `interval` is `{}`", context.name, options.interval.0))
-                .help("rule: a number of seconds above zero, or one with s, m, h or d behind it");
-            return None;
-        };
-        if options.window.0 > WINDOW_MAX {
-            let message = format!("{}: `window` is {}", context.name, options.window.0);
-            diagnostics.error(&section.span, message).help(format!("rule: {WINDOW_MAX} intervals at most"));
-            return None;
-        }
-        let panes = if options.window.0 <= 1 { 5 } else { options.window.0 as usize };
-        Some(Arc::new(Gate {
-            name: format!("filter:throttle:{}", context.name),
-            rate: if options.rate.0 <= 1.0 { 1.0 } else { options.rate.0 },
-            panes,
-            interval: Interval { millis, text: options.interval.0 },
-            print_status: options.print_status.0,
-            window: Mutex::default(),
-        }))
-    }
+    let panes = if options.window.0 <= 1 { 5 } else { options.window.0 as usize };
+    Some(Arc::new(Gate {
+        name: format!("filter:throttle:{}", context.name),
+        rate: if options.rate.0 <= 1.0 { 1.0 } else { options.rate.0 },
+        panes,
+        interval: Interval { millis, text: options.interval.0 },
+        print_status: options.print_status.0,
+        window: Mutex::default(),
+    }))
 }
 
 /// Milliseconds of an interval, one at least.

@@ -7,7 +7,7 @@ use super::{Context, Filter, FilterContext, Outcome, Plugin};
 use crate::log;
 use codecs::accessor::Accessor;
 use codecs::conf::values::Words;
-use codecs::conf::{Diagnostics, Entry, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Entry, Section};
 use codecs::record::{Field, Record, Value};
 use codecs::{Bump, json};
 use std::sync::Arc;
@@ -26,12 +26,6 @@ codecs::options! {
         str_key "str_key": Many<Words>,
     }
 }
-
-/// The plugin.
-pub static PLUGIN: TypeConverter = TypeConverter;
-
-/// Makes [`Rules`].
-pub struct TypeConverter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
@@ -59,54 +53,43 @@ struct Rules {
     rules: Vec<Rule>,
 }
 
-impl Plugin for TypeConverter {
-    fn name(&self) -> &'static str {
-        "type_converter"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "type_converter", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        Options::read(section, context.name, diagnostics)?;
-        let kinds = [
-            ("str_key", Type::Text),
-            ("int_key", Type::Int),
-            ("uint_key", Type::Uint),
-            ("float_key", Type::Float),
-        ];
-        let (mut rules, mut complete) = (Vec::new(), true);
-        for (option, from) in kinds {
-            for entry in section.all(option) {
-                match rule(entry, from) {
-                    Ok(rule) => rules.push(rule),
-                    Err(why) => {
-                        complete = false;
-                        let message = format!("{}: `{option}` is `{}`", context.name, entry.value);
-                        diagnostics.error(&entry.value_span, message).help(format!("rule: {why}"));
-                    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    Options::read(section, context.name, diagnostics)?;
+    let kinds = [
+        ("str_key", Type::Text),
+        ("int_key", Type::Int),
+        ("uint_key", Type::Uint),
+        ("float_key", Type::Float),
+    ];
+    let (mut rules, mut complete) = (Vec::new(), true);
+    for (option, from) in kinds {
+        for entry in section.all(option) {
+            match rule(entry, from) {
+                Ok(rule) => rules.push(rule),
+                Err(why) => {
+                    complete = false;
+                    let message = format!("{}: `{option}` is `{}`", context.name, entry.value);
+                    diagnostics.error(&entry.value_span, message).help(format!("rule: {why}"));
                 }
             }
         }
-        if rules.is_empty() && complete {
-            diagnostics
-                .error(&section.span, format!("{}: there is no rule", context.name))
-                .help("rule: one of int_key, uint_key, float_key, str_key at least: KEY NEW_KEY TYPE");
-            return None;
-        }
-        let component = format!("filter:type_converter:{}", context.name);
-        complete.then(|| Arc::new(Rules { component, rules }) as Arc<dyn Filter>)
     }
+    if rules.is_empty() && complete {
+        diagnostics
+            .error(&section.span, format!("{}: there is no rule", context.name))
+            .help("rule: one of int_key, uint_key, float_key, str_key at least: KEY NEW_KEY TYPE");
+        return None;
+    }
+    let component = format!("filter:type_converter:{}", context.name);
+    complete.then(|| Arc::new(Rules { component, rules }) as Arc<dyn Filter>)
 }
 
 fn rule(entry: &Entry, from: Type) -> Result<Rule, String> {

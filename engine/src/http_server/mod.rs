@@ -143,9 +143,9 @@ fn prometheus(monitor: &Monitor, view: View) -> String {
 }
 
 fn plugins() -> String {
-    let inputs: Vec<_> = crate::inputs::registry::INPUTS.iter().map(|p| p.name()).collect();
-    let filters: Vec<_> = crate::filters::registry::FILTERS.iter().map(|p| p.name()).collect();
-    let outputs: Vec<_> = outputs::registry::OUTPUTS.iter().map(|p| p.name()).collect();
+    let inputs: Vec<_> = crate::inputs::registry::INPUTS.iter().map(|p| p.name).collect();
+    let filters: Vec<_> = crate::filters::registry::FILTERS.iter().map(|p| p.name).collect();
+    let outputs: Vec<_> = outputs::registry::OUTPUTS.iter().map(|p| p.name).collect();
     json::plugins(&inputs, &filters, &outputs)
 }
 

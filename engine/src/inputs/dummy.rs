@@ -9,20 +9,13 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::shards::{JobRun, now};
 use codecs::Bump;
 use codecs::conf::values::{Bool, Int, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::json::{self, expand, parse_prefix};
 use codecs::record::{Timestamp, Value};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The plugin.
-pub static PLUGIN: Dummy = Dummy;
-
-/// `Name dummy`.
-#[derive(Debug)]
-pub struct Dummy;
 
 /// What is made when `Dummy` is not JSON.
 const DEFAULT_BODY: &str = r#"{"message":"dummy"}"#;
@@ -59,49 +52,33 @@ codecs::options! {
     }
 }
 
-impl Plugin for Dummy {
-    fn name(&self) -> &'static str {
-        "dummy"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "dummy", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let mut body = options.dummy.0.clone();
+    if !is_json(body.as_bytes()) {
+        let span = section.get("Dummy").map_or(&section.span, |e| &e.value_span);
+        diagnostics.warning(span, format!("{}: `dummy` is not JSON, `{DEFAULT_BODY}` is used", context.name));
+        body = DEFAULT_BODY.to_owned();
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let mut body = options.dummy.0.clone();
-        if !is_json(body.as_bytes()) {
-            let span = section.get("Dummy").map_or(&section.span, |e| &e.value_span);
-            diagnostics
-                .warning(span, format!("{}: `dummy` is not JSON, `{DEFAULT_BODY}` is used", context.name));
-            body = DEFAULT_BODY.to_owned();
-        }
-        let input = Generator {
-            tag: context.tag.into(),
-            interval: interval(&options),
-            samples: u64::try_from(options.samples.0).unwrap_or(0),
-            copies: u64::try_from(options.copies.0).unwrap_or(0),
-            start: start(&options),
-            fixed: options.fixed_timestamp.0,
-            at_once: options.flush_on_startup.0,
-        };
-        Some(Configured {
-            input: Box::new(input),
-            decoder: Arc::new(Body { text: body.into_bytes() }),
-            tags: vec![context.tag.to_owned()],
-            notes: Vec::new(),
-        })
-    }
+    let input = Generator {
+        tag: context.tag.into(),
+        interval: interval(&options),
+        samples: u64::try_from(options.samples.0).unwrap_or(0),
+        copies: u64::try_from(options.copies.0).unwrap_or(0),
+        start: start(&options),
+        fixed: options.fixed_timestamp.0,
+        at_once: options.flush_on_startup.0,
+    };
+    Some(Configured {
+        input: Box::new(input),
+        decoder: Arc::new(Body { text: body.into_bytes() }),
+        tags: vec![context.tag.to_owned()],
+        notes: Vec::new(),
+    })
 }
 
 /// True when the text is JSON values and nothing else.

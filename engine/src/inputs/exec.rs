@@ -11,7 +11,7 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
 use codecs::conf::values::{Bool, Int, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::framing::Separated;
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Field, Text as Key, Value};
@@ -23,13 +23,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// The plugin.
-pub static PLUGIN: Exec = Exec;
-
-/// `Name exec`.
-#[derive(Debug)]
-pub struct Exec;
 
 /// Bytes to read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -60,62 +53,46 @@ codecs::options! {
     }
 }
 
-impl Plugin for Exec {
-    fn name(&self) -> &'static str {
-        "exec"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "exec", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let options = Options::read(section, owner, diagnostics)?;
+    let Some(command) = options.command.filter(|c| !c.0.is_empty()) else {
+        diagnostics.error(&section.span, format!("{owner}: no input `command` was given"));
+        return None;
+    };
+    if options.propagate_exit_code.0 && !options.exit_after_oneshot.0 {
+        let span = section.get("propagate_exit_code").map_or(&section.span, |e| &e.value_span);
+        diagnostics
+            .error(span, format!("{owner}: `propagate_exit_code` is on without `exit_after_oneshot`"))
+            .help("rule: only a program that ends with its command has the command's exit code");
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let options = Options::read(section, owner, diagnostics)?;
-        let Some(command) = options.command.filter(|c| !c.0.is_empty()) else {
-            diagnostics.error(&section.span, format!("{owner}: no input `command` was given"));
-            return None;
-        };
-        if options.propagate_exit_code.0 && !options.exit_after_oneshot.0 {
-            let span = section.get("propagate_exit_code").map_or(&section.span, |e| &e.value_span);
-            diagnostics
-                .error(span, format!("{owner}: `propagate_exit_code` is on without `exit_after_oneshot`"))
-                .help("rule: only a program that ends with its command has the command's exit code");
-            return None;
-        }
-        let parser = match &options.parser {
-            None => None,
-            Some(name) => Some(super::parser_named(&name.0, "parser", section, context, diagnostics)?),
-        };
-        let component = format!("input:exec:{owner}");
-        let limit =
-            usize::try_from(options.buf_size.0).unwrap_or(LINE_BYTES_MAX).clamp(2, LINE_BYTES_MAX) - 1;
-        let decoder = Printed { parser, limit, bad: Bad::new(&component) };
-        let input = Running {
-            component,
-            tag: context.tag.into(),
-            command: command.0,
-            interval: interval(options.interval_sec.0, options.interval_nsec.0),
-            once: options.oneshot.0 || options.exit_after_oneshot.0,
-            ends: options.exit_after_oneshot.0,
-            propagates: options.propagate_exit_code.0,
-        };
-        Some(Configured {
-            input: Box::new(input),
-            decoder: Arc::new(decoder),
-            tags: vec![context.tag.to_owned()],
-            notes: vec![super::net::lost_note(owner)],
-        })
-    }
+    let parser = match &options.parser {
+        None => None,
+        Some(name) => Some(super::parser_named(&name.0, "parser", section, context, diagnostics)?),
+    };
+    let component = format!("input:exec:{owner}");
+    let limit = usize::try_from(options.buf_size.0).unwrap_or(LINE_BYTES_MAX).clamp(2, LINE_BYTES_MAX) - 1;
+    let decoder = Printed { parser, limit, bad: Bad::new(&component) };
+    let input = Running {
+        component,
+        tag: context.tag.into(),
+        command: command.0,
+        interval: interval(options.interval_sec.0, options.interval_nsec.0),
+        once: options.oneshot.0 || options.exit_after_oneshot.0,
+        ends: options.exit_after_oneshot.0,
+        propagates: options.propagate_exit_code.0,
+    };
+    Some(Configured {
+        input: Box::new(input),
+        decoder: Arc::new(decoder),
+        tags: vec![context.tag.to_owned()],
+        notes: vec![super::net::lost_note(owner)],
+    })
 }
 
 /// The configured input.

@@ -9,19 +9,12 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
 use codecs::conf::values::{Bool, Int, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Field, Text as Key, Value};
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// The plugin.
-pub static PLUGIN: Head = Head;
-
-/// `Name head`.
-#[derive(Debug)]
-pub struct Head;
 
 /// Bytes that are read of a file at most.
 const BYTES_MAX: usize = 1 << 20;
@@ -50,56 +43,41 @@ codecs::options! {
     }
 }
 
-impl Plugin for Head {
-    fn name(&self) -> &'static str {
-        "head"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "head", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let options = Options::read(section, owner, diagnostics)?;
-        let Some(file) = options.file else {
-            diagnostics.error(&section.span, format!("{owner}: `file` is missing"));
-            return None;
-        };
-        let lines = match (usize::try_from(options.lines.0).unwrap_or(0), options.split_line.0) {
-            (0, true) => LINES_DEFAULT,
-            (lines, _) => lines,
-        };
-        let input = Reading {
-            component: format!("input:head:{owner}"),
-            tag: context.tag.into(),
-            file: file.0.clone(),
-            bytes: (options.buf_size.0 as usize).min(BYTES_MAX),
-            lines,
-            split: options.split_line.0,
-            interval: interval(options.interval_sec.0, options.interval_nsec.0),
-        };
-        let decoder = Content {
-            key: options.key.0,
-            split: options.split_line.0.then_some(lines),
-            path: options.add_path.0.then_some(file.0),
-        };
-        Some(Configured {
-            input: Box::new(input),
-            decoder: Arc::new(decoder),
-            tags: vec![context.tag.to_owned()],
-            notes: Vec::new(),
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let options = Options::read(section, owner, diagnostics)?;
+    let Some(file) = options.file else {
+        diagnostics.error(&section.span, format!("{owner}: `file` is missing"));
+        return None;
+    };
+    let lines = match (usize::try_from(options.lines.0).unwrap_or(0), options.split_line.0) {
+        (0, true) => LINES_DEFAULT,
+        (lines, _) => lines,
+    };
+    let input = Reading {
+        component: format!("input:head:{owner}"),
+        tag: context.tag.into(),
+        file: file.0.clone(),
+        bytes: (options.buf_size.0 as usize).min(BYTES_MAX),
+        lines,
+        split: options.split_line.0,
+        interval: interval(options.interval_sec.0, options.interval_nsec.0),
+    };
+    let decoder = Content {
+        key: options.key.0,
+        split: options.split_line.0.then_some(lines),
+        path: options.add_path.0.then_some(file.0),
+    };
+    Some(Configured {
+        input: Box::new(input),
+        decoder: Arc::new(decoder),
+        tags: vec![context.tag.to_owned()],
+        notes: Vec::new(),
+    })
 }
 
 /// The configured input.

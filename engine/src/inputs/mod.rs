@@ -23,30 +23,18 @@ pub use shared::InputShared;
 
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::multiline::Multiline;
 use codecs::parsers::Parser;
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// An input plugin: its name, its options, and how to make an instance.
-pub trait Plugin: Sync {
-    /// Name as in `Name tail`.
-    fn name(&self) -> &'static str;
-    /// One sentence and more, for `--help`.
-    fn about(&self) -> &'static str;
-    /// Its option tables.
-    fn tables(&self) -> Vec<&'static [OptionSpec]>;
-    /// Reads the section and compiles it; touches no file. Reports all that is wrong and returns `None` when an
-    /// error was among it.
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured>;
-}
+/// An input plugin.
+pub type Plugin = codecs::conf::Plugin<Configure>;
+
+/// Reads a section and makes an instance of it.
+pub type Configure = fn(&Section, &Context<'_>, &mut Diagnostics) -> Option<Configured>;
 
 /// What an input may know of the rest while it is configured.
 pub struct Context<'c> {

@@ -8,18 +8,11 @@ use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
 use crate::shards::JobRun;
 use codecs::conf::values::Int;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Field, Text, Value};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The plugin.
-pub static PLUGIN: Random = Random;
-
-/// `Name random`.
-#[derive(Debug)]
-pub struct Random;
 
 codecs::options! {
     /// Makes random numbers.
@@ -33,39 +26,24 @@ codecs::options! {
     }
 }
 
-impl Plugin for Random {
-    fn name(&self) -> &'static str {
-        "random"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "random", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let input = Numbers {
-            tag: context.tag.into(),
-            // Below zero means without end.
-            left: u64::try_from(options.samples.0).ok(),
-            interval: interval(options.interval_sec.0, options.interval_nsec.0),
-        };
-        Some(Configured {
-            input: Box::new(input),
-            decoder: Arc::new(Number),
-            tags: vec![context.tag.to_owned()],
-            notes: Vec::new(),
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let input = Numbers {
+        tag: context.tag.into(),
+        // Below zero means without end.
+        left: u64::try_from(options.samples.0).ok(),
+        interval: interval(options.interval_sec.0, options.interval_nsec.0),
+    };
+    Some(Configured {
+        input: Box::new(input),
+        decoder: Arc::new(Number),
+        tags: vec![context.tag.to_owned()],
+        notes: Vec::new(),
+    })
 }
 
 /// The configured input.

@@ -3,7 +3,7 @@
 use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, tail, tcp, udp};
 
 /// The inputs. Adding one is its file and one line here.
-pub static INPUTS: &[&dyn Plugin] = &[
+pub static INPUTS: &[&Plugin] = &[
     &tail::PLUGIN,
     &stdin::PLUGIN,
     &tcp::PLUGIN,
@@ -18,6 +18,6 @@ pub static INPUTS: &[&dyn Plugin] = &[
 ];
 
 /// The input of this name, in any case.
-pub fn find(name: &str) -> Option<&'static dyn Plugin> {
-    INPUTS.iter().copied().find(|p| p.name().eq_ignore_ascii_case(name))
+pub fn find(name: &str) -> Option<&'static Plugin> {
+    Plugin::find(INPUTS, name)
 }

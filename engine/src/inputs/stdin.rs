@@ -9,7 +9,7 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
 use codecs::conf::values::{Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::json::{self, expand, parse_prefix};
 use codecs::lines::{Lines, whole_lines};
 use codecs::parsers::{Parsed, Parser};
@@ -19,13 +19,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// The plugin.
-pub static PLUGIN: Stdin = Stdin;
-
-/// `Name stdin`.
-#[derive(Debug)]
-pub struct Stdin;
 
 /// Fluent Bit's default and smallest `Buffer_Size`.
 const BUFFER_BYTES_MIN: u64 = 16_000;
@@ -47,56 +40,41 @@ codecs::options! {
     }
 }
 
-impl Plugin for Stdin {
-    fn name(&self) -> &'static str {
-        "stdin"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "stdin", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let size = options.buffer_size.0;
+    if size < BUFFER_BYTES_MIN {
+        let span = section.get("Buffer_Size").map_or(&section.span, |e| &e.value_span);
+        diagnostics
+            .error(span, format!("{}: `buffer_size` is {size}", context.name))
+            .help(format!("rule: at least {BUFFER_BYTES_MIN} bytes"));
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let size = options.buffer_size.0;
-        if size < BUFFER_BYTES_MIN {
-            let span = section.get("Buffer_Size").map_or(&section.span, |e| &e.value_span);
-            diagnostics
-                .error(span, format!("{}: `buffer_size` is {size}", context.name))
-                .help(format!("rule: at least {BUFFER_BYTES_MIN} bytes"));
-            return None;
-        }
-        let parser = match &options.parser {
-            None => None,
-            Some(name) => Some(super::parser_named(&name.0, "Parser", section, context, diagnostics)?),
-        };
-        let lines = parser.is_some();
-        let component = format!("input:stdin:{}", context.name);
-        let decoder: Arc<dyn Decoder> = match parser {
-            Some(parser) => Arc::new(ParsedLines { parser, bad: Bad::new(&component) }),
-            None => Arc::new(JsonStream { bad: Bad::new(&component) }),
-        };
-        let block_bytes = usize::try_from(size).unwrap_or(usize::MAX).max(BLOCK_BYTES_MIN);
-        let input = Reading { component, tag: context.tag.into(), block_bytes, lines };
-        Some(Configured {
-            input: Box::new(input),
-            decoder,
-            tags: vec![context.tag.to_owned()],
-            notes: vec![format!(
-                "{}: what was read and not delivered is lost when the program is killed",
-                context.name
-            )],
-        })
-    }
+    let parser = match &options.parser {
+        None => None,
+        Some(name) => Some(super::parser_named(&name.0, "Parser", section, context, diagnostics)?),
+    };
+    let lines = parser.is_some();
+    let component = format!("input:stdin:{}", context.name);
+    let decoder: Arc<dyn Decoder> = match parser {
+        Some(parser) => Arc::new(ParsedLines { parser, bad: Bad::new(&component) }),
+        None => Arc::new(JsonStream { bad: Bad::new(&component) }),
+    };
+    let block_bytes = usize::try_from(size).unwrap_or(usize::MAX).max(BLOCK_BYTES_MIN);
+    let input = Reading { component, tag: context.tag.into(), block_bytes, lines };
+    Some(Configured {
+        input: Box::new(input),
+        decoder,
+        tags: vec![context.tag.to_owned()],
+        notes: vec![format!(
+            "{}: what was read and not delivered is lost when the program is killed",
+            context.name
+        )],
+    })
 }
 
 /// What of an input cannot be used: counted, told once.

@@ -16,20 +16,13 @@ use crate::job::{Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
 use codecs::conf::values::{Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::framing::{Counted, NoLength, Separated, counted};
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Field, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// The plugin.
-pub static PLUGIN: Syslog = Syslog;
-
-/// `Name syslog`.
-#[derive(Debug)]
-pub struct Syslog;
 
 /// The port where none is set.
 const PORT: u16 = 5140;
@@ -111,89 +104,78 @@ impl Options {
     }
 }
 
-impl Plugin for Syslog {
-    fn name(&self) -> &'static str {
-        "syslog"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin = Plugin {
+    name: "syslog",
+    about: Options::ABOUT,
+    tables: &[
+        ListenOptions::TABLE,
+        Options::TABLE,
+        NetOptions::TABLE,
+        KeepaliveOptions::TABLE,
+        TlsOptions::TABLE,
+    ],
+    configure,
+};
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![
-            ListenOptions::TABLE,
-            Options::TABLE,
-            NetOptions::TABLE,
-            KeepaliveOptions::TABLE,
-            TlsOptions::TABLE,
-        ]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let component = format!("input:syslog:{owner}");
-        let options = Options::read(section, owner, diagnostics)?;
-        let net = NetOptions::read(section, owner, diagnostics)?;
-        let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-        let parser = options.parser(section, context, diagnostics);
-        let address = options.address(section, owner, diagnostics)?;
-        let parser = parser?;
-        let datagrams = matches!(options.mode, Mode::Udp | Mode::UnixUdp);
-        let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
-        let (limit, names, idle) = (options.limit(), options.source_address_key.is_some(), net.idle());
-        let receive_bytes = options.receive_buffer_size.map(|s| s.0 as usize).filter(|&n| n > 0);
-        let tag: Arc<str> = context.tag.into();
-        let input: Box<dyn Input> = match datagrams {
-            true => Box::new(Receiving {
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let component = format!("input:syslog:{owner}");
+    let options = Options::read(section, owner, diagnostics)?;
+    let net = NetOptions::read(section, owner, diagnostics)?;
+    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
+    let parser = options.parser(section, context, diagnostics);
+    let address = options.address(section, owner, diagnostics)?;
+    let parser = parser?;
+    let datagrams = matches!(options.mode, Mode::Udp | Mode::UnixUdp);
+    let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
+    let (limit, names, idle) = (options.limit(), options.source_address_key.is_some(), net.idle());
+    let receive_bytes = options.receive_buffer_size.map(|s| s.0 as usize).filter(|&n| n > 0);
+    let tag: Arc<str> = context.tag.into();
+    let input: Box<dyn Input> = match datagrams {
+        true => Box::new(Receiving {
+            component: component.clone(),
+            address,
+            net,
+            tag,
+            limit,
+            names,
+            receive_bytes,
+        }),
+        false => Box::new(Listening {
+            serving: Serving {
                 component: component.clone(),
                 address,
                 net,
-                tag,
-                limit,
-                names,
+                tls,
                 receive_bytes,
-            }),
-            false => Box::new(Listening {
-                serving: Serving {
-                    component: component.clone(),
-                    address,
-                    net,
-                    tls,
-                    receive_bytes,
-                    connections_max: 0,
-                },
-                tag,
-                framing: options.format,
-                limit,
-                idle,
-                names,
-            }),
-        };
-        let layout = match (datagrams, options.format) {
-            (true, _) => Layout::Datagrams,
-            (false, Framing::Newline) => Layout::Lines,
-            (false, Framing::Octets) => Layout::Counted,
-        };
-        let decoder = Messages {
-            layout,
-            parser,
-            raw_key: options.raw_message_key.map(|k| k.0),
-            address_key: options.source_address_key.map(|k| k.0),
-            bad: Bad::new(&component),
-        };
-        Some(Configured {
-            input,
-            decoder: Arc::new(decoder),
-            tags: vec![context.tag.to_owned()],
-            notes: vec![super::net::lost_note(owner)],
-        })
-    }
+                connections_max: 0,
+            },
+            tag,
+            framing: options.format,
+            limit,
+            idle,
+            names,
+        }),
+    };
+    let layout = match (datagrams, options.format) {
+        (true, _) => Layout::Datagrams,
+        (false, Framing::Newline) => Layout::Lines,
+        (false, Framing::Octets) => Layout::Counted,
+    };
+    let decoder = Messages {
+        layout,
+        parser,
+        raw_key: options.raw_message_key.map(|k| k.0),
+        address_key: options.source_address_key.map(|k| k.0),
+        bad: Bad::new(&component),
+    };
+    Some(Configured {
+        input,
+        decoder: Arc::new(decoder),
+        tags: vec![context.tag.to_owned()],
+        notes: vec![super::net::lost_note(owner)],
+    })
 }
 
 /// The configured input, for streams.

@@ -14,19 +14,12 @@ use crate::job::{Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
 use codecs::conf::values::{Int, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::framing::Separated;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// The plugin.
-pub static PLUGIN: Tcp = Tcp;
-
-/// `Name tcp`.
-#[derive(Debug)]
-pub struct Tcp;
 
 /// The port of either input where none is set.
 const PORT: u16 = 5170;
@@ -128,57 +121,46 @@ fn limit(chunk: usize, buffer: Option<usize>) -> usize {
     chunk.max(most / chunk * chunk) - 1
 }
 
-impl Plugin for Tcp {
-    fn name(&self) -> &'static str {
-        "tcp"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin = Plugin {
+    name: "tcp",
+    about: Options::ABOUT,
+    tables: &[
+        ListenOptions::TABLE,
+        Options::TABLE,
+        NetOptions::TABLE,
+        KeepaliveOptions::TABLE,
+        TlsOptions::TABLE,
+    ],
+    configure,
+};
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![
-            ListenOptions::TABLE,
-            Options::TABLE,
-            NetOptions::TABLE,
-            KeepaliveOptions::TABLE,
-            TlsOptions::TABLE,
-        ]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let component = format!("input:tcp:{owner}");
-        let listen = ListenOptions::read(section, owner, diagnostics)?;
-        let options = Options::read(section, owner, diagnostics)?;
-        let net = NetOptions::read(section, owner, diagnostics)?;
-        let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-        let compiled = options.compile(section, context, &component, diagnostics)?;
-        let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
-        let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
-        let idle = net.idle();
-        let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max: 0 };
-        let separated = match &compiled.decoding {
-            Decoding::Json(_) => None,
-            Decoding::Text(text) => {
-                Some(Separated::new(&text.separator, compiled.limit.saturating_sub(text.separator.len())))
-            }
-        };
-        let input = Listening { serving, tag: context.tag.into(), separated, idle, names: compiled.names };
-        let decoder: Arc<dyn Decoder> = Arc::new(Messages(compiled.decoding));
-        Some(Configured {
-            input: Box::new(input),
-            decoder,
-            tags: vec![context.tag.to_owned()],
-            notes: vec![super::net::lost_note(owner)],
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let component = format!("input:tcp:{owner}");
+    let listen = ListenOptions::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics)?;
+    let net = NetOptions::read(section, owner, diagnostics)?;
+    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
+    let compiled = options.compile(section, context, &component, diagnostics)?;
+    let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
+    let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
+    let idle = net.idle();
+    let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max: 0 };
+    let separated = match &compiled.decoding {
+        Decoding::Json(_) => None,
+        Decoding::Text(text) => {
+            Some(Separated::new(&text.separator, compiled.limit.saturating_sub(text.separator.len())))
+        }
+    };
+    let input = Listening { serving, tag: context.tag.into(), separated, idle, names: compiled.names };
+    let decoder: Arc<dyn Decoder> = Arc::new(Messages(compiled.decoding));
+    Some(Configured {
+        input: Box::new(input),
+        decoder,
+        tags: vec![context.tag.to_owned()],
+        notes: vec![super::net::lost_note(owner)],
+    })
 }
 
 /// The configured input.

@@ -12,56 +12,38 @@ use crate::decode::Decoder;
 use crate::job::{Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// The plugin.
-pub static PLUGIN: Udp = Udp;
-
-/// `Name udp`.
-#[derive(Debug)]
-pub struct Udp;
 
 /// The port where none is set.
 const PORT: u16 = 5170;
 
-impl Plugin for Udp {
-    fn name(&self) -> &'static str {
-        "udp"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin = Plugin {
+    name: "udp",
+    about: "Listens for JSON values, or for lines of text, in UDP datagrams. What a datagram holds is complete: its last line needs no separator.",
+    tables: &[ListenOptions::TABLE, Options::TABLE, NetOptions::TABLE, KeepaliveOptions::TABLE],
+    configure,
+};
 
-    fn about(&self) -> &'static str {
-        "Listens for JSON values, or for lines of text, in UDP datagrams. What a datagram holds is complete: its last line needs no separator."
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![ListenOptions::TABLE, Options::TABLE, NetOptions::TABLE, KeepaliveOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let component = format!("input:udp:{owner}");
-        let listen = ListenOptions::read(section, owner, diagnostics)?;
-        let options = Options::read(section, owner, diagnostics)?;
-        let net = NetOptions::read(section, owner, diagnostics)?;
-        let compiled = options.compile(section, context, &component, diagnostics)?;
-        let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
-        let (limit, names) = (compiled.limit, compiled.names);
-        let input =
-            Receiving { component, address, net, tag: context.tag.into(), limit, names, receive_bytes: None };
-        Some(Configured {
-            input: Box::new(input),
-            decoder: Arc::new(EachDatagram(compiled.decoding)),
-            tags: vec![context.tag.to_owned()],
-            notes: vec![super::net::lost_note(owner)],
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let component = format!("input:udp:{owner}");
+    let listen = ListenOptions::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics)?;
+    let net = NetOptions::read(section, owner, diagnostics)?;
+    let compiled = options.compile(section, context, &component, diagnostics)?;
+    let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
+    let (limit, names) = (compiled.limit, compiled.names);
+    let input =
+        Receiving { component, address, net, tag: context.tag.into(), limit, names, receive_bytes: None };
+    Some(Configured {
+        input: Box::new(input),
+        decoder: Arc::new(EachDatagram(compiled.decoding)),
+        tags: vec![context.tag.to_owned()],
+        notes: vec![super::net::lost_note(owner)],
+    })
 }
 
 /// A configured input that takes datagrams.

@@ -24,7 +24,7 @@ use crate::upstream::{self, Turn};
 use crate::{Context, Counter, Output, Plugin, Verdict};
 use codecs::Bump;
 use codecs::conf::values::Text;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Record, Timestamp};
 use counters::Counters;
 use encode::Encoder;
@@ -45,72 +45,59 @@ pub enum Flavor {
     OpenSearch,
 }
 
-/// A plugin of this family.
-pub struct BulkPlugin(Flavor);
-
 /// `es`, in the registry.
-pub static ES: BulkPlugin = BulkPlugin(Flavor::Elasticsearch);
+pub static ES: Plugin = Plugin {
+    name: "es",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, EsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure: |section, context, diagnostics| {
+        configure(Flavor::Elasticsearch, section, context, diagnostics)
+    },
+};
 /// `opensearch`, in the registry.
-pub static OPENSEARCH: BulkPlugin = BulkPlugin(Flavor::OpenSearch);
+pub static OPENSEARCH: Plugin = Plugin {
+    name: "opensearch",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure: |section, context, diagnostics| configure(Flavor::OpenSearch, section, context, diagnostics),
+};
 
-impl Plugin for BulkPlugin {
-    fn name(&self) -> &'static str {
-        match self.0 {
-            Flavor::Elasticsearch => "es",
-            Flavor::OpenSearch => "opensearch",
+fn configure(
+    flavor: Flavor,
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let mut check = Check { flavor, name: context.name, diagnostics };
+    let (options, es) = check.options(section)?;
+    let net = NetOptions::read(section, context.name, check.diagnostics)?;
+    let nodes = match es.as_ref().and_then(|es| es.upstream.as_ref()) {
+        None => vec![check.single(section, &options, es.as_ref(), &net)?],
+        Some(_) => check.upstream(section, &net)?,
+    };
+    let escape = crate::formats::escape(context.escape_unicode);
+    let encoder = match Encoder::new(&options, flavor, escape, now) {
+        Ok(encoder) => encoder,
+        Err((key, message)) => {
+            check.wrong(section, key, &message);
+            return None;
         }
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        let mut tables = vec![Options::TABLE];
-        if self.0 == Flavor::Elasticsearch {
-            tables.push(EsOptions::TABLE);
-        }
-        tables.extend([NetOptions::TABLE, TlsOptions::TABLE]);
-        tables
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let mut check = Check { flavor: self.0, name: context.name, diagnostics };
-        let (options, es) = check.options(section)?;
-        let net = NetOptions::read(section, context.name, check.diagnostics)?;
-        let nodes = match es.as_ref().and_then(|es| es.upstream.as_ref()) {
-            None => vec![check.single(section, &options, es.as_ref(), &net)?],
-            Some(_) => check.upstream(section, &net)?,
-        };
-        let escape = crate::formats::escape(context.escape_unicode);
-        let encoder = match Encoder::new(&options, self.0, escape, now) {
-            Ok(encoder) => encoder,
-            Err((key, message)) => {
-                check.wrong(section, key, &message);
-                return None;
-            }
-        };
-        let workers = if self.0 == Flavor::Elasticsearch { 2 } else { 1 };
-        Some(Arc::new(Bulk {
-            component: format!("output:{}:{}", self.name(), context.name),
-            encoder,
-            // Fluent Bit takes a document that is there already for delivered; an update that lost a race is not.
-            conflict_is_delivery: options.write_operation.action() != "update",
-            trace_output: options.trace_output.0,
-            trace_error: options.trace_error.0,
-            nodes,
-            turn: Turn::default(),
-            idle: net.io_limit().unwrap_or(ANSWER_WAIT),
-            lanes: context.workers.unwrap_or(workers).max(1),
-            counters: Counters::default(),
-            untold: AtomicUsize::new(0),
-        }))
-    }
+    };
+    let (plugin, workers) = if flavor == Flavor::Elasticsearch { ("es", 2) } else { ("opensearch", 1) };
+    Some(Arc::new(Bulk {
+        component: format!("output:{plugin}:{}", context.name),
+        encoder,
+        // Fluent Bit takes a document that is there already for delivered; an update that lost a race is not.
+        conflict_is_delivery: options.write_operation.action() != "update",
+        trace_output: options.trace_output.0,
+        trace_error: options.trace_error.0,
+        nodes,
+        turn: Turn::default(),
+        idle: net.io_limit().unwrap_or(ANSWER_WAIT),
+        lanes: context.workers.unwrap_or(workers).max(1),
+        counters: Counters::default(),
+        untold: AtomicUsize::new(0),
+    }))
 }
 
 /// How long an answer may take, or stand still, where `net.io_timeout` sets no limit.

@@ -18,7 +18,7 @@ use crate::segment::{Chunk, Segment};
 use crate::{Context, Counter, Output, Plugin, Verdict};
 use client::Client;
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use counters::Counters;
 use deliver::Delivery;
@@ -30,31 +30,20 @@ use std::sync::atomic::AtomicUsize;
 use streams::Known;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct CloudwatchLogs;
+pub static PLUGIN: Plugin = Plugin {
+    name: "cloudwatch_logs",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-impl Plugin for CloudwatchLogs {
-    fn name(&self) -> &'static str {
-        "cloudwatch_logs"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
-        Some(Arc::new(Instance::new(settings, context)))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
+    Some(Arc::new(Instance::new(settings, context)))
 }
 
 /// A configured instance.

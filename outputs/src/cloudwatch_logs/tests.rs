@@ -28,7 +28,7 @@ fn section(entries: &[(&str, &str)]) -> Section {
 
 fn configure(entries: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
     let mut diagnostics = Diagnostics::default();
-    let output = CloudwatchLogs.configure(&section(entries), &CONTEXT, &mut diagnostics);
+    let output = (PLUGIN.configure)(&section(entries), &CONTEXT, &mut diagnostics);
     let text: Vec<String> = diagnostics.list.iter().map(ToString::to_string).collect();
     match output {
         Some(output) if !diagnostics.has_errors() => Ok(output),
@@ -582,12 +582,7 @@ fn rules_between_options_are_told_with_their_names() {
 fn options_without_effect_say_why() {
     let mut diagnostics = Diagnostics::default();
     let section = section(&[("metric_namespace", "x"), ("auto_create_groups", "on")]);
-    codecs::conf::options::check_names(
-        &section,
-        "cloudwatch_logs.0",
-        &CloudwatchLogs.tables(),
-        &mut diagnostics,
-    );
+    codecs::conf::options::check_names(&section, "cloudwatch_logs.0", PLUGIN.tables, &mut diagnostics);
     assert_eq!(diagnostics.count(Level::Note), 1);
     assert!(diagnostics.list[1].to_string().contains("did you mean `auto_create_group`?"));
     assert_eq!(Options::TABLE.len(), 22);

@@ -15,7 +15,7 @@ use crate::{Context, Output, Plugin, Verdict};
 use append::{Failure, Files};
 use codecs::Bump;
 use codecs::conf::values::{Bool, Int, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use destination::Destination;
 use format::Encoder;
@@ -101,41 +101,24 @@ codecs::options! {
 }
 
 /// The plugin.
-pub struct FilePlugin;
+pub static PLUGIN: Plugin =
+    Plugin { name: "file", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: FilePlugin = FilePlugin;
-
-impl Plugin for FilePlugin {
-    fn name(&self) -> &'static str {
-        "file"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let fine = check(&options, section, context.name, diagnostics);
-        match Destination::new(&options) {
-            Ok(destination) => {
-                fine.then(|| Arc::new(File::new(&options, destination, context)) as Arc<dyn Output>)
-            }
-            Err((key, message)) => {
-                let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
-                diagnostics.error(span, format!("{}: {message}", context.name));
-                None
-            }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let fine = check(&options, section, context.name, diagnostics);
+    match Destination::new(&options) {
+        Ok(destination) => {
+            fine.then(|| Arc::new(File::new(&options, destination, context)) as Arc<dyn Output>)
+        }
+        Err((key, message)) => {
+            let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
+            diagnostics.error(span, format!("{}: {message}", context.name));
+            None
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::stream::{Connections, Target};
 use crate::upstream::{self, Turn};
 use crate::{Context, Output, Plugin, Verdict};
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use options::{Settings, Wire};
 use std::future::Future;
@@ -25,55 +25,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The plugin.
-pub struct ForwardPlugin;
+pub static PLUGIN: Plugin = Plugin {
+    name: "forward",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: ForwardPlugin = ForwardPlugin;
-
-impl Plugin for ForwardPlugin {
-    fn name(&self) -> &'static str {
-        "forward"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let net = NetOptions::read(section, context.name, diagnostics)?;
-        let nodes = match section.get("upstream") {
-            None => vec![single(section, context, &net, diagnostics)?],
-            Some(file) => {
-                let tables = [Options::TABLE];
-                let found =
-                    upstream::nodes(file, section, context.name, &tables, &net, diagnostics)?.into_iter();
-                found
-                    .map(|node| of_upstream(node, context, &net, diagnostics))
-                    .collect::<Option<Vec<Node>>>()?
-            }
-        };
-        let wire = nodes.first()?.settings.wire.clone();
-        if nodes.iter().any(|node| node.settings.wire != wire) {
-            let message = "all nodes need the same `time_as_integer`, `retain_metadata_in_forward_mode`, `tag`, \
-                           `require_ack_response` and `add_option`: a record is encoded once";
-            diagnostics.error(&section.span, format!("{}: {message}", context.name));
-            return None;
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let net = NetOptions::read(section, context.name, diagnostics)?;
+    let nodes = match section.get("upstream") {
+        None => vec![single(section, context, &net, diagnostics)?],
+        Some(file) => {
+            let tables = [Options::TABLE];
+            let found = upstream::nodes(file, section, context.name, &tables, &net, diagnostics)?.into_iter();
+            found.map(|node| of_upstream(node, context, &net, diagnostics)).collect::<Option<Vec<Node>>>()?
         }
-        let mut salt = [0; peer::SALT_BYTES];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt).ok()?;
-        let answer_wait = net.io_limit().unwrap_or(ANSWER_WAIT);
-        let lanes = context.workers.unwrap_or(2).max(1);
-        Some(Arc::new(Forward { wire, nodes, turn: Turn::default(), salt, answer_wait, lanes }))
+    };
+    let wire = nodes.first()?.settings.wire.clone();
+    if nodes.iter().any(|node| node.settings.wire != wire) {
+        let message = "all nodes need the same `time_as_integer`, `retain_metadata_in_forward_mode`, `tag`, \
+                       `require_ack_response` and `add_option`: a record is encoded once";
+        diagnostics.error(&section.span, format!("{}: {message}", context.name));
+        return None;
     }
+    let mut salt = [0; peer::SALT_BYTES];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt).ok()?;
+    let answer_wait = net.io_limit().unwrap_or(ANSWER_WAIT);
+    let lanes = context.workers.unwrap_or(2).max(1);
+    Some(Arc::new(Forward { wire, nodes, turn: Turn::default(), salt, answer_wait, lanes }))
 }
 
 /// How long an answer may take where `net.io_timeout` sets no limit: a server under pressure acknowledges late. It is

@@ -21,7 +21,7 @@ use crate::{Context, Counter, Output, Plugin, Verdict};
 use auth::{Auth, AwsOptions};
 use codecs::Bump;
 use codecs::accessor::Accessor;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::Record;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -36,40 +36,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The plugin.
-pub struct HttpPlugin;
+pub static PLUGIN: Plugin = Plugin {
+    name: "http",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, OAuth2Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-/// The plugin's entry in the registry.
-pub static PLUGIN: HttpPlugin = HttpPlugin;
-
-impl Plugin for HttpPlugin {
-    fn name(&self) -> &'static str {
-        "http"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, OAuth2Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let options = Options::read(section, context.name, diagnostics);
-        let net = NetOptions::read(section, context.name, diagnostics);
-        let tls = TlsOptions::read(section, context.name, diagnostics);
-        let oauth2 = OAuth2Options::read(section, context.name, diagnostics);
-        let aws = AwsOptions::read(section, context.name, diagnostics);
-        let mut check = Check { section, name: context.name, diagnostics };
-        let (options, net, tls) = (options?, net?, tls?);
-        let auth = Auth::new(&aws?, oauth2?, (&net, &tls, options.response_timeout.0), &mut check);
-        Some(Arc::new(Http::new(options, net, &tls, context, auth, &mut check)?))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let options = Options::read(section, context.name, diagnostics);
+    let net = NetOptions::read(section, context.name, diagnostics);
+    let tls = TlsOptions::read(section, context.name, diagnostics);
+    let oauth2 = OAuth2Options::read(section, context.name, diagnostics);
+    let aws = AwsOptions::read(section, context.name, diagnostics);
+    let mut check = Check { section, name: context.name, diagnostics };
+    let (options, net, tls) = (options?, net?, tls?);
+    let auth = Auth::new(&aws?, oauth2?, (&net, &tls, options.response_timeout.0), &mut check);
+    Some(Arc::new(Http::new(options, net, &tls, context, auth, &mut check)?))
 }
 
 /// A configured instance.

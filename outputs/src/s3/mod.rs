@@ -20,7 +20,7 @@ use crate::segment::{Chunk, Segment};
 use crate::{Context, Counter, Output, Plugin, Verdict};
 use client::Client;
 use codecs::Bump;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::json::write_value;
 use codecs::record::{Record, Value};
 use counters::Counters;
@@ -40,31 +40,20 @@ use uploader::Uploader;
 const STOP_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The plugin.
-#[derive(Debug)]
-pub struct S3;
+pub static PLUGIN: Plugin = Plugin {
+    name: "s3",
+    about: Options::ABOUT,
+    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-impl Plugin for S3 {
-    fn name(&self) -> &'static str {
-        "s3"
-    }
-
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Output>> {
-        let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
-        Some(Arc::new(Instance::new(settings, context)))
-    }
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Output>> {
+    let settings = Settings::read(section, context.name, context.escape_unicode, diagnostics)?;
+    Some(Arc::new(Instance::new(settings, context)))
 }
 
 /// A configured instance.

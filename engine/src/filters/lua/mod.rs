@@ -11,7 +11,7 @@ use super::{Context, Filter, FilterContext, Outcome, Plugin, Stage};
 use crate::control::Control;
 use crate::log;
 use codecs::conf::values::{Bool, Text, Words};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::record::{Record, Timestamp, Value};
 use mlua::{Function, Lua, LuaString};
 use std::collections::HashSet;
@@ -40,12 +40,6 @@ codecs::options! {
         enable_flb_null "enable_flb_null": One<Bool> = "false",
     }
 }
-
-/// The plugin.
-pub static PLUGIN: LuaFilter = LuaFilter;
-
-/// Makes [`Script`]s.
-pub struct LuaFilter;
 
 /// Different messages of a script that are told; what is beyond is only counted.
 const TOLD_MAX: usize = 64;
@@ -78,57 +72,46 @@ struct Running {
     call: Function,
 }
 
-impl Plugin for LuaFilter {
-    fn name(&self) -> &'static str {
-        "lua"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "lua", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(
+    section: &Section,
+    context: &Context<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Arc<dyn Filter>> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let owner = context.name;
+    let Some(Text(call)) = options.call.clone().filter(|c| !c.0.is_empty()) else {
+        diagnostics
+            .error(&section.span, format!("{owner}: `call` is missing"))
+            .help("rule: the name of a function of the script");
+        return None;
+    };
+    let (name, source) = source(&options, section, context, diagnostics)?;
+    if let Err(error) = Lua::new().load(&source[..]).set_name(&name).into_function() {
+        let key = if options.code.is_some() { "code" } else { "script" };
+        let span = section.get(key).map_or(&section.span, |e| &e.value_span);
+        diagnostics.error(span, format!("{owner}: `{key}`: {}", first_line(&error.to_string())));
+        return None;
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Arc<dyn Filter>> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let owner = context.name;
-        let Some(Text(call)) = options.call.clone().filter(|c| !c.0.is_empty()) else {
-            diagnostics
-                .error(&section.span, format!("{owner}: `call` is missing"))
-                .help("rule: the name of a function of the script");
-            return None;
-        };
-        let (name, source) = source(&options, section, context, diagnostics)?;
-        if let Err(error) = Lua::new().load(&source[..]).set_name(&name).into_function() {
-            let key = if options.code.is_some() { "code" } else { "script" };
-            let span = section.get(key).map_or(&section.span, |e| &e.value_span);
-            diagnostics.error(span, format!("{owner}: `{key}`: {}", first_line(&error.to_string())));
-            return None;
-        }
-        let words = |option: Option<Words>| option.map_or_else(Vec::new, |w| w.0);
-        Some(Arc::new(Script {
-            component: format!("filter:lua:{owner}"),
-            name,
-            source,
-            call,
-            time_as_table: options.time_as_table.0,
-            types: wire::Types {
-                int_keys: words(options.type_int_key),
-                array_keys: words(options.type_array_key),
-                null: options.enable_flb_null.0,
-            },
-            variables: context.variables.defined().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-            running: OnceLock::new(),
-            told: Mutex::default(),
-        }))
-    }
+    let words = |option: Option<Words>| option.map_or_else(Vec::new, |w| w.0);
+    Some(Arc::new(Script {
+        component: format!("filter:lua:{owner}"),
+        name,
+        source,
+        call,
+        time_as_table: options.time_as_table.0,
+        types: wire::Types {
+            int_keys: words(options.type_int_key),
+            array_keys: words(options.type_array_key),
+            null: options.enable_flb_null.0,
+        },
+        variables: context.variables.defined().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        running: OnceLock::new(),
+        told: Mutex::default(),
+    }))
 }
 
 /// The script's name and text.

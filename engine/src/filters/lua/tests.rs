@@ -21,7 +21,7 @@ fn script(body: &str, options: &[(&str, &str)]) -> Arc<dyn Filter> {
         variables: &variables,
         folder: None,
     };
-    let filter = PLUGIN.configure(&lines, &context, &mut diagnostics);
+    let filter = (PLUGIN.configure)(&lines, &context, &mut diagnostics);
     let filter = filter.unwrap_or_else(|| panic!("{body}: {:?}", diagnostics.list));
     start(&*filter).expect(body);
     filter

@@ -15,16 +15,9 @@ use super::net::text::Bad;
 use super::net::{Address, tls};
 use super::{Configured, Context, Input, InputContext, Plugin};
 use codecs::conf::values::{Bool, Int, Size, Text, Words};
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// The plugin.
-pub static PLUGIN: Forward = Forward;
-
-/// `Name forward`.
-#[derive(Debug)]
-pub struct Forward;
 
 /// The port where none is set.
 const PORT: u16 = 24224;
@@ -93,68 +86,57 @@ impl Options {
     }
 }
 
-impl Plugin for Forward {
-    fn name(&self) -> &'static str {
-        "forward"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin = Plugin {
+    name: "forward",
+    about: Options::ABOUT,
+    tables: &[
+        ListenOptions::TABLE,
+        Options::TABLE,
+        NetOptions::TABLE,
+        KeepaliveOptions::TABLE,
+        TlsOptions::TABLE,
+    ],
+    configure,
+};
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![
-            ListenOptions::TABLE,
-            Options::TABLE,
-            NetOptions::TABLE,
-            KeepaliveOptions::TABLE,
-            TlsOptions::TABLE,
-        ]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let component = format!("input:forward:{owner}");
-        let options = Options::read(section, owner, diagnostics)?;
-        let listen = ListenOptions::read(section, owner, diagnostics)?;
-        let net = NetOptions::read(section, owner, diagnostics)?;
-        let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-        let security = options.security(section, owner, diagnostics)?;
-        let address = match &options.unix_path {
-            Some(path) => {
-                Address::Unix { path: path.0.clone().into(), permissions: options.unix_perm.map(|p| p.0) }
-            }
-            None => Address::net(&listen, PORT, section, owner, diagnostics)?,
-        };
-        let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
-        let limit = usize::try_from(options.buffer_max_size.0).unwrap_or(usize::MAX).max(1024);
-        let tag = match (&options.tag_prefix, section.get("tag")) {
-            (Some(prefix), _) => Tagging::Prefix(prefix.0.clone()),
-            (None, Some(tag)) => Tagging::Fixed(tag.value.clone()),
-            (None, None) => Tagging::Own(context.tag.to_owned()),
-        };
-        let tags = match &tag {
-            Tagging::Prefix(prefix) => vec![format!("{prefix}*")],
-            Tagging::Fixed(tag) => vec![tag.clone()],
-            Tagging::Own(_) => vec!["*".to_owned()],
-        };
-        let decoder = Arc::new(Events { limit, bad: Bad::new(&component) });
-        let idle = net.idle();
-        let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max: 0 };
-        Some(Configured {
-            input: Box::new(Listening { serving, shared: SharedOptions { security, tag, limit, idle } }),
-            decoder,
-            tags,
-            notes: vec![format!(
-                "{owner}: senders that ask for no acknowledgement lose what is in memory when the program is killed"
-            )],
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let component = format!("input:forward:{owner}");
+    let options = Options::read(section, owner, diagnostics)?;
+    let listen = ListenOptions::read(section, owner, diagnostics)?;
+    let net = NetOptions::read(section, owner, diagnostics)?;
+    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
+    let security = options.security(section, owner, diagnostics)?;
+    let address = match &options.unix_path {
+        Some(path) => {
+            Address::Unix { path: path.0.clone().into(), permissions: options.unix_perm.map(|p| p.0) }
+        }
+        None => Address::net(&listen, PORT, section, owner, diagnostics)?,
+    };
+    let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
+    let limit = usize::try_from(options.buffer_max_size.0).unwrap_or(usize::MAX).max(1024);
+    let tag = match (&options.tag_prefix, section.get("tag")) {
+        (Some(prefix), _) => Tagging::Prefix(prefix.0.clone()),
+        (None, Some(tag)) => Tagging::Fixed(tag.value.clone()),
+        (None, None) => Tagging::Own(context.tag.to_owned()),
+    };
+    let tags = match &tag {
+        Tagging::Prefix(prefix) => vec![format!("{prefix}*")],
+        Tagging::Fixed(tag) => vec![tag.clone()],
+        Tagging::Own(_) => vec!["*".to_owned()],
+    };
+    let decoder = Arc::new(Events { limit, bad: Bad::new(&component) });
+    let idle = net.idle();
+    let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max: 0 };
+    Some(Configured {
+        input: Box::new(Listening { serving, shared: SharedOptions { security, tag, limit, idle } }),
+        decoder,
+        tags,
+        notes: vec![format!(
+            "{owner}: senders that ask for no acknowledgement lose what is in memory when the program is killed"
+        )],
+    })
 }
 
 /// Which tag records get.

@@ -14,18 +14,11 @@ use super::net::{Address, tls};
 use super::{Configured, Context, Input, InputContext, Plugin};
 use codecs::accessor::Accessor;
 use codecs::conf::values::{Bool, Int, Seconds, Size, Text};
-use codecs::conf::{Diagnostics, OptionSpec, OptionValue, Section};
+use codecs::conf::{Diagnostics, OptionValue, Section};
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::serve::ANSWER_WAIT_MAX;
-
-/// The plugin.
-pub static PLUGIN: Http = Http;
-
-/// `Name http`.
-#[derive(Debug)]
-pub struct Http;
 
 /// The port where none is set.
 const PORT: u16 = 9880;
@@ -143,64 +136,53 @@ impl Options {
     }
 }
 
-impl Plugin for Http {
-    fn name(&self) -> &'static str {
-        "http"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin = Plugin {
+    name: "http",
+    about: Options::ABOUT,
+    tables: &[ListenOptions::TABLE, Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    configure,
+};
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
-    }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![ListenOptions::TABLE, Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let owner = context.name;
-        let component = format!("input:http:{owner}");
-        let listen = ListenOptions::read(section, owner, diagnostics)?;
-        let options = Options::read(section, owner, diagnostics)?;
-        let net = NetOptions::read(section, owner, diagnostics)?;
-        let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-        let tag_key = options.tag_accessor(section, owner, diagnostics)?;
-        let success = options.success(section, owner, diagnostics);
-        let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
-        let http2 = options.http2.unwrap_or(options.server_http2).0;
-        let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-        let tls = tls::server(&tls_options, protocols, section, owner, diagnostics)?;
-        let seconds = [options.idle_timeout.0, net.io_timeout.0].into_iter().filter(|&s| s > 0.0);
-        let shared = Arc::new(Shared {
-            component: component.clone(),
-            tag: context.tag.to_owned(),
-            body_bytes_max: options.buffer_max_size.unwrap_or(options.server_buffer_max_size).0 as usize,
-            idle: seconds.reduce(f64::min).map(outputs::net::duration),
-            http2,
-            keepalive: options.keepalive.0,
-            health: options.enable_health_endpoint.0,
-            success,
-            headers: options.success_header.iter().map(|h| (h.0.clone(), h.1.clone())).collect(),
-            remote: options.add_remote_addr.0,
-        });
-        let decoder = Bodies { tag_key, remote_key: options.remote_addr_key.0, bad: Bad::new(&component) };
-        let connections_max = options.max_connections.unwrap_or(options.server_max_connections).0 as usize;
-        let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max };
-        // The path of a request, or a field of a record, can be any tag.
-        Some(Configured {
-            input: Box::new(Listening { serving, shared }),
-            decoder: Arc::new(decoder),
-            tags: vec!["*".to_owned()],
-            notes: vec![format!(
-                "{owner}: a request is answered when its records are accepted, or after {} s; what is then still in memory is lost when the program is killed",
-                ANSWER_WAIT_MAX.as_secs()
-            )],
-        })
-    }
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let owner = context.name;
+    let component = format!("input:http:{owner}");
+    let listen = ListenOptions::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics)?;
+    let net = NetOptions::read(section, owner, diagnostics)?;
+    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
+    let tag_key = options.tag_accessor(section, owner, diagnostics)?;
+    let success = options.success(section, owner, diagnostics);
+    let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
+    let http2 = options.http2.unwrap_or(options.server_http2).0;
+    let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+    let tls = tls::server(&tls_options, protocols, section, owner, diagnostics)?;
+    let seconds = [options.idle_timeout.0, net.io_timeout.0].into_iter().filter(|&s| s > 0.0);
+    let shared = Arc::new(Shared {
+        component: component.clone(),
+        tag: context.tag.to_owned(),
+        body_bytes_max: options.buffer_max_size.unwrap_or(options.server_buffer_max_size).0 as usize,
+        idle: seconds.reduce(f64::min).map(outputs::net::duration),
+        http2,
+        keepalive: options.keepalive.0,
+        health: options.enable_health_endpoint.0,
+        success,
+        headers: options.success_header.iter().map(|h| (h.0.clone(), h.1.clone())).collect(),
+        remote: options.add_remote_addr.0,
+    });
+    let decoder = Bodies { tag_key, remote_key: options.remote_addr_key.0, bad: Bad::new(&component) };
+    let connections_max = options.max_connections.unwrap_or(options.server_max_connections).0 as usize;
+    let serving = Serving { component, address, net, tls, receive_bytes: None, connections_max };
+    // The path of a request, or a field of a record, can be any tag.
+    Some(Configured {
+        input: Box::new(Listening { serving, shared }),
+        decoder: Arc::new(decoder),
+        tags: vec!["*".to_owned()],
+        notes: vec![format!(
+            "{owner}: a request is answered when its records are accepted, or after {} s; what is then still in memory is lost when the program is killed",
+            ANSWER_WAIT_MAX.as_secs()
+        )],
+    })
 }
 
 /// The configured input.

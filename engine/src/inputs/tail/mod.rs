@@ -43,7 +43,7 @@ use crate::decode::{Grouping, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::nearest;
-use codecs::conf::{Diagnostics, OptionSpec, Section};
+use codecs::conf::{Diagnostics, Section};
 use codecs::multiline::{Chain as Rules, DockerMode, FirstLine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -52,13 +52,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-
-/// The plugin.
-pub static PLUGIN: Tailing = Tailing;
-
-/// `Name tail`.
-#[derive(Debug)]
-pub struct Tailing;
 
 /// A block is at least so large when a file is far behind.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -151,42 +144,27 @@ struct Tail {
     ended: bool,
 }
 
-impl Plugin for Tailing {
-    fn name(&self) -> &'static str {
-        "tail"
-    }
+/// The plugin.
+pub static PLUGIN: Plugin =
+    Plugin { name: "tail", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
-    fn about(&self) -> &'static str {
-        Options::ABOUT
+fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
+    let options = Options::read(section, context.name, diagnostics)?;
+    let settings = settings(&options, section, context, diagnostics)?;
+    let decoder = decoder(&options, section, context, diagnostics)?;
+    let mut notes = Vec::new();
+    if settings.db.is_none() {
+        notes.push(format!(
+            "{}: without `db` a restart {}",
+            context.name,
+            match settings.read_from_head {
+                true => "reads all files again from their head",
+                false => "loses what is written while the program is down",
+            }
+        ));
     }
-
-    fn tables(&self) -> Vec<&'static [OptionSpec]> {
-        vec![Options::TABLE]
-    }
-
-    fn configure(
-        &self,
-        section: &Section,
-        context: &Context<'_>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Configured> {
-        let options = Options::read(section, context.name, diagnostics)?;
-        let settings = settings(&options, section, context, diagnostics)?;
-        let decoder = decoder(&options, section, context, diagnostics)?;
-        let mut notes = Vec::new();
-        if settings.db.is_none() {
-            notes.push(format!(
-                "{}: without `db` a restart {}",
-                context.name,
-                match settings.read_from_head {
-                    true => "reads all files again from their head",
-                    false => "loses what is written while the program is down",
-                }
-            ));
-        }
-        let tags = vec![settings.tagger.pattern()];
-        Some(Configured { input: Box::new(Configuration { settings }), decoder, tags, notes })
-    }
+    let tags = vec![settings.tagger.pattern()];
+    Some(Configured { input: Box::new(Configuration { settings }), decoder, tags, notes })
 }
 
 /// How lines become records.
