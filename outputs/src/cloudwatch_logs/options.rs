@@ -127,7 +127,6 @@ impl Settings {
         let user_agent = check.header("extra_user_agent", options.extra_user_agent);
         let log_format = check.header("log_format", options.log_format);
         let (target, region) = (target?, region?);
-        let text = |value: Option<Text>| value.map(|Text(value)| value);
         let encoder = Encoder {
             target,
             log_key: options.log_key.map(|Text(key)| key.into_bytes()),

@@ -203,7 +203,6 @@ impl Settings {
         let endpoint = check.endpoint(&options, &net, &tls);
         let retries_max = section.get("retry_limit").and_then(|entry| retries(&entry.value));
         let (bucket, part_bytes) = (bucket?, sizes?);
-        let text = |value: Option<Text>| value.map(|Text(value)| value);
         let escape = escape(escape_unicode);
         Some(Settings {
             directory: PathBuf::from(&options.store_dir.0).join(&bucket).join(owner),
