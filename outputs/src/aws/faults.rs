@@ -263,7 +263,8 @@ mod tests {
                 .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a value")));
             read(400, &headers.collect(), body.as_bytes(), "kinesis:PutRecords", "arn")
         };
-        for code in ["ProvisionedThroughputExceededException", "com.amazonaws.kinesis#KMSThrottlingException"] {
+        for code in ["ProvisionedThroughputExceededException", "com.amazonaws.kinesis#KMSThrottlingException"]
+        {
             let fault = of(&format!(r#"{{"__type":"{code}","message":"slow"}}"#), &[("retry-after", "7")]);
             let Fault::Retry { after, reason, unanswered: false } = fault else { panic!("{fault:?}") };
             assert!(after == Some(Duration::from_secs(7)) && reason.ends_with("Exception: slow"), "{reason}");

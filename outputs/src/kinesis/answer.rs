@@ -28,11 +28,8 @@ pub(super) fn read(service: &Service, body: &[u8], records: usize) -> Result<Vec
         _ if failed == Some(0) => return Ok(Vec::new()),
         _ => return Err("the answer does not tell of all records".to_owned()),
     };
-    let failures: Vec<_> = entries
-        .iter()
-        .enumerate()
-        .filter_map(|(at, entry)| Some((at, failure(*entry, &arena)?)))
-        .collect();
+    let failures: Vec<_> =
+        entries.iter().enumerate().filter_map(|(at, entry)| Some((at, failure(*entry, &arena)?))).collect();
     match (failures.is_empty(), failed) {
         (true, Some(count @ 1..)) => Err(format!("the answer counts {count} failed records, and names none")),
         _ => Ok(failures),

@@ -34,14 +34,12 @@ impl Client {
             .map_err(|message| ("net.source_address", message))?;
         let endpoint = |_| ("endpoint", "`endpoint` holds what a request cannot hold".to_owned());
         let host = HeaderValue::from_str(&settings.authority).map_err(|error| endpoint(error.to_string()))?;
-        let uri = settings.path.parse().map_err(|error: http::uri::InvalidUri| endpoint(error.to_string()))?;
+        let uri =
+            settings.path.parse().map_err(|error: http::uri::InvalidUri| endpoint(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-        headers.insert(
-            USER_AGENT,
-            HeaderValue::from_static(concat!("ripsaw/", env!("CARGO_PKG_VERSION"))),
-        );
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ripsaw/", env!("CARGO_PKG_VERSION"))));
         headers.insert(HeaderName::from_static("x-amz-target"), HeaderValue::from_static(service.target));
         let signer = Signer::of(
             service.name.to_owned(),
@@ -83,7 +81,8 @@ impl Client {
             *request.method_mut() = Method::POST;
             *request.uri_mut() = self.uri.clone();
             *request.headers_mut() = self.headers.clone();
-            if let Err(error) = self.signer.sign(&credentials, &mut request, &body, &self.settings.authority) {
+            if let Err(error) = self.signer.sign(&credentials, &mut request, &body, &self.settings.authority)
+            {
                 return Err(Fault::Final { reason: format!("{action}: cannot sign the request: {error}") });
             }
             let sent = self.http.send(request, limits).await;
@@ -98,7 +97,9 @@ impl Client {
             let status = answer.status.as_u16();
             let fault = faults::read(status, &answer.headers, &answer.body, action, &self.resource);
             let mended = match &fault {
-                Fault::Expired { .. } | Fault::Hold { .. } if self.signer.learn_time(answer.headers.get(DATE)) => {
+                Fault::Expired { .. } | Fault::Hold { .. }
+                    if self.signer.learn_time(answer.headers.get(DATE)) =>
+                {
                     true
                 }
                 Fault::Expired { .. } => {

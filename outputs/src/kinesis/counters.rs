@@ -65,9 +65,7 @@ impl Counters {
             value: value.load(Relaxed),
         };
         let mut list = vec![lost("empty", &self.empty), lost("no_log_key", &self.no_log_key)];
-        list.extend(
-            self.refused.list("lost_records_total", "Records that were not delivered, by reason"),
-        );
+        list.extend(self.refused.list("lost_records_total", "Records that were not delivered, by reason"));
         list.extend(self.retried.list(
             "failed_records_total",
             "Records that the service did not take and that were sent again, by its reason",

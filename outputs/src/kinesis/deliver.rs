@@ -257,7 +257,8 @@ impl<'w> Work<'w> {
 /// True for a record's code that another attempt cannot mend. Unknown ones are tried again: nothing is lost by that.
 fn is_final(code: &str) -> bool {
     let named = ["Invalid", "Validation", "Serialization", "Malformed"];
-    !faults::retryable(code, 400) && (named.iter().any(|name| code.starts_with(name)) || code.contains("TooLarge"))
+    !faults::retryable(code, 400)
+        && (named.iter().any(|name| code.starts_with(name)) || code.contains("TooLarge"))
 }
 
 /// How long to wait after a round: half to one and a half of a time that doubles, a second at most.

@@ -140,7 +140,13 @@ impl Encoder {
     }
 
     /// The data as it is; true when it had to be cut to `most` bytes.
-    fn plain(&self, record: &Record<'_>, arena: &Bump, out: &mut Vec<u8>, most: usize) -> Result<bool, Missing> {
+    fn plain(
+        &self,
+        record: &Record<'_>,
+        arena: &Bump,
+        out: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<bool, Missing> {
         let start = out.len();
         self.write(record, arena, out)?;
         if self.newline {
@@ -196,7 +202,7 @@ impl Encoder {
             Content::Value(key) => match record.get(key).ok_or(Missing::LogKey)? {
                 Value::Text(text) if text.bytes.is_empty() => Err(Missing::Empty),
                 Value::Text(text) => {
-                    out.extend_from_slice(text.bytes);
+                    write_bare(out, *text, self.escape);
                     Ok(())
                 }
                 other => {
@@ -225,20 +231,24 @@ impl Encoder {
         }
     }
 
-    /// What is sent of a record that is too large: text is cut at the end of a character; of an object its longest text is
-    /// cut, so that it stays JSON.
+    /// What is sent of a record that is too large: its text is cut, of an object the longest one, so that it stays JSON.
     #[cold]
     fn write_cut(&self, record: &Record<'_>, arena: &Bump, out: &mut Vec<u8>, most: usize) {
-        let start = out.len();
-        if let Content::Record { keys, time } = &self.content {
-            let selected = select(record, keys.as_deref(), time.as_ref(), arena);
-            let fields = selected.as_ref().unwrap_or(&record.fields);
-            let time = time.as_ref().map(|key| (key, record.time));
-            if self.write_shortened(fields, time, out, most) {
-                return;
+        let shortened = match &self.content {
+            Content::Value(key) => record.get(key).and_then(Value::as_text).is_some_and(|text| {
+                longest(text, most, out, |cut, out| write_bare(out, Text::examined(cut), self.escape))
+            }),
+            Content::Record { keys, time } => {
+                let selected = select(record, keys.as_deref(), time.as_ref(), arena);
+                let fields = selected.as_ref().unwrap_or(&record.fields);
+                self.write_shortened(fields, time.as_ref().map(|key| (key, record.time)), out, most)
             }
+        };
+        if shortened {
+            return;
         }
-        // It was written before, so that it is not missing.
+        // Nothing in it is a text that could be cut. It was written before, so that it is not missing.
+        let start = out.len();
         let _ = self.write(record, arena, out);
         let kept = cut_text(out.get(start..).unwrap_or_default(), most.saturating_sub(CUT_MARK.len())).len();
         out.truncate(start + kept);
@@ -253,33 +263,49 @@ impl Encoder {
         out: &mut Vec<u8>,
         most: usize,
     ) -> bool {
-        let start = out.len();
         let texts = fields.iter().enumerate().filter_map(|(at, field)| Some((at, field.value.as_text()?)));
-        let Some((longest, text)) = texts.max_by_key(|(_, text)| text.len()) else { return false };
-        let write = |length: usize, out: &mut Vec<u8>| {
-            let cut = [cut_text(text, length), CUT_MARK].concat();
+        let Some((at, text)) = texts.max_by_key(|(_, text)| text.len()) else { return false };
+        longest(text, most, out, |cut, out| {
             let mut shortened = fields.to_vec();
-            if let Some(field) = shortened.get_mut(longest) {
-                field.value = Value::Text(Text::examined(&cut));
+            if let Some(field) = shortened.get_mut(at) {
+                field.value = Value::Text(Text::examined(cut));
             }
-            out.truncate(start);
             self.write_object(&shortened, time, out);
-            out.len() - start <= most
-        };
-        let (mut fits, mut too_long) = (0, text.len());
-        for _ in 0..CUT_STEPS {
-            let middle = fits + (too_long - fits) / 2;
-            match write(middle, out) {
-                true => fits = middle,
-                false => too_long = middle,
-            }
-        }
-        let done = write(fits, out);
-        if !done {
-            out.truncate(start);
-        }
-        done
+        })
     }
+}
+
+/// Writes with the longest beginning of `text`, and the mark, that lets what is written stay within `most` bytes; false
+/// when none does, and then nothing is written. Escapes make a text longer than it is, so that it has to be tried.
+fn longest(text: &[u8], most: usize, out: &mut Vec<u8>, write: impl Fn(&[u8], &mut Vec<u8>)) -> bool {
+    let start = out.len();
+    let attempt = |length: usize, out: &mut Vec<u8>| {
+        out.truncate(start);
+        write(&[cut_text(text, length), CUT_MARK].concat(), out);
+        out.len() - start <= most
+    };
+    let (mut fits, mut too_long) = (0, text.len());
+    for _ in 0..CUT_STEPS {
+        let middle = fits + (too_long - fits) / 2;
+        match attempt(middle, out) {
+            true => fits = middle,
+            false => too_long = middle,
+        }
+    }
+    let done = attempt(fits, out);
+    if !done {
+        out.truncate(start);
+    }
+    done
+}
+
+/// Appends a text with JSON's escapes, but without its quotes: what Fluent Bit makes of `log_key`.
+fn write_bare(out: &mut Vec<u8>, text: Text<'_>, escape: Escape) {
+    let start = out.len();
+    write_text(out, text, escape);
+    out.pop();
+    out.copy_within(start + 1.., start);
+    out.pop();
 }
 
 /// The fields that are sent, where that is not all of them.

@@ -103,7 +103,8 @@ mod tests {
     fn key(source: &str, json: &str) -> Option<String> {
         let arena = Bump::new();
         let mut record = Record::new_in(&arena, Timestamp { secs: 0, nanos: 0 });
-        parse_object(json.as_bytes(), &arena, &mut Scratch::default(), &mut record.fields).expect("valid JSON");
+        parse_object(json.as_bytes(), &arena, &mut Scratch::default(), &mut record.fields)
+            .expect("valid JSON");
         let mut out = b"before".to_vec();
         let found = KeySource::parse(source).expect("a key").write("app.x", &record, &arena, &mut out);
         let text = String::from_utf8(out).expect("text");

@@ -47,7 +47,13 @@ pub static STREAMS: Plugin = Plugin {
 pub static FIREHOSE: Plugin = Plugin {
     name: "kinesis_firehose",
     about: FirehoseOptions::ABOUT,
-    tables: &[FirehoseOptions::TABLE, Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    tables: &[
+        FirehoseOptions::TABLE,
+        Options::TABLE,
+        AwsOptions::TABLE,
+        NetOptions::TABLE,
+        TlsOptions::TABLE,
+    ],
     configure: |section, context, diagnostics| configure(&service::FIREHOSE, section, context, diagnostics),
 };
 
@@ -113,3 +119,6 @@ impl Output for Instance {
         self.counters.list()
     }
 }
+
+#[cfg(test)]
+mod tests;

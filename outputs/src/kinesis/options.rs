@@ -224,7 +224,11 @@ impl Check<'_> {
     fn join(&mut self, options: &Options, kpl: bool) -> Option<Option<Join>> {
         match (options.simple_aggregation.0, kpl) {
             (true, true) => {
-                self.broken("aggregation", "true", "`aggregation` and `simple_aggregation` cannot both be on");
+                self.broken(
+                    "aggregation",
+                    "true",
+                    "`aggregation` and `simple_aggregation` cannot both be on",
+                );
                 None
             }
             (true, false) => Some(Some(Join::Simple)),

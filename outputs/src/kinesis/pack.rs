@@ -3,7 +3,7 @@
 //! Owns: which records go together. Never: looks at text, sends anything. Invariants: every open record is in exactly one
 //! parcel, every parcel in exactly one request; records of one partition key keep their order.
 
-use super::service::{REQUEST_RECORDS_MAX, RANDOM_KEY_BYTES, Service};
+use super::service::{RANDOM_KEY_BYTES, REQUEST_RECORDS_MAX, Service};
 use crate::segment::Segment;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -165,7 +165,9 @@ pub(super) fn requests(parcels: &[Parcel], service: &Service, stream: &str) -> V
     for (at, parcel) in parcels.iter().enumerate() {
         let counted = service.counted(parcel.bytes, parcel.key);
         match ranges.last_mut() {
-            Some(range) if range.len() < REQUEST_RECORDS_MAX && bytes + counted <= service.request_bytes_max => {
+            Some(range)
+                if range.len() < REQUEST_RECORDS_MAX && bytes + counted <= service.request_bytes_max =>
+            {
                 range.end = at + 1;
             }
             _ => {
