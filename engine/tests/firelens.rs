@@ -40,7 +40,8 @@ fn document(name: &str) -> Value {
 
 /// The files whose names begin, or do not begin, with `policy-`.
 fn documents(policies: bool) -> Vec<String> {
-    let files = std::fs::read_dir(ecs()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files =
+        std::fs::read_dir(ecs()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> =
         files.filter(|name| name.ends_with(".json") && name.starts_with("policy-") == policies).collect();
     names.sort();
@@ -120,16 +121,21 @@ struct Router {
 /// Starts the program on what is generated for this task.
 fn start(task: &Value, more: &[(&str, String)]) -> Router {
     let folder = Folder::new();
-    let places = Places { socket: folder.path().join("fluent.sock"), forward: free_port(), health: free_port() };
+    let places =
+        Places { socket: folder.path().join("fluent.sock"), forward: free_port(), health: free_port() };
     let mut more = more.to_vec();
     if options(&containers(task)[1])["Name"] == "s3" {
         more.push(("store_dir", folder.path().join("s3").display().to_string()));
     }
     let mut command = Command::new(program());
-    command.env_clear().env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+        .env_clear()
+        .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
     let engine = Engine::start_by(command, folder.path(), &generated(task, &places, &more));
     let listens = || {
-        UnixStream::connect(&places.socket).is_ok() && TcpStream::connect(("127.0.0.1", places.health)).is_ok()
+        UnixStream::connect(&places.socket).is_ok()
+            && TcpStream::connect(("127.0.0.1", places.health)).is_ok()
     };
     assert!(wait_for(PATIENCE, listens), "{}", engine.messages());
     Router { engine, places, _folder: folder }
@@ -339,7 +345,10 @@ fn task_definitions_are_whole_and_their_configurations_valid() {
         std::fs::write(&conf, generated(&task, &places, &[])).unwrap();
         let told = Command::new(program()).arg("--dry-run").arg("-c").arg(&conf).output().unwrap();
         let text = String::from_utf8_lossy(&told.stderr);
-        assert!(told.status.success() && text.contains("configuration test is successful"), "{name}:\n{text}");
+        assert!(
+            told.status.success() && text.contains("configuration test is successful"),
+            "{name}:\n{text}"
+        );
         assert!(!text.contains(": error:") && !text.contains(": warning:"), "{name}:\n{text}");
     }
 }
@@ -371,7 +380,10 @@ fn policies_allow_what_is_called_and_no_more() {
                 let parts: Vec<&str> = resource.splitn(6, ':').collect();
                 let [arn, "aws", service, _, _, what] = parts[..] else { panic!("{name}: {resource}") };
                 assert_eq!((arn, Some(service)), ("arn", actions[0].split(':').next()), "{resource}");
-                assert!(!what.starts_with('*') && what.trim_end_matches('*').len() > 10, "{name}: {resource}");
+                assert!(
+                    !what.starts_with('*') && what.trim_end_matches('*').len() > 10,
+                    "{name}: {resource}"
+                );
             }
         }
         assert_eq!(allowed, actions, "{name}");
