@@ -258,7 +258,7 @@ impl Check<'_> {
         };
         let secure = uri.scheme_str() != Some("http");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let names = codecs::conf::values::Bool(verifies_names(tls, self.section));
+        let names = Bool(verifies_names(tls, self.section));
         let tls = TlsOptions { tls: Bool(secure), verify_hostname: names, ..tls.clone() };
         let host = host.trim_matches(['[', ']']);
         let port = i64::from(port);

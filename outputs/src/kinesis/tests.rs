@@ -11,6 +11,10 @@ use proptest::prelude::*;
 use std::io::Read;
 use std::time::Duration;
 
+type Options<'o> = &'o [(&'o str, &'o str)];
+/// Whether a verdict is of a kind.
+type Is = fn(&Verdict) -> bool;
+
 /// Both plugins, with the option that names the stream.
 const BOTH: [(&Service, &str); 2] = [(&STREAMS, "stream"), (&FIREHOSE, "delivery_stream")];
 
@@ -80,7 +84,7 @@ async fn options_shape_the_data() {
         "{\"log\":\"two\",\"n\":2.50,\"t\":true,\"z\":null}\n",
         "{\"log\":\"three \\u00e9 \\\"q\\\"\",\"k\":{\"d.e\":[1,\"x\"]}}\n",
     ];
-    let table: [(&[(&str, &str)], [&str; 3]); 8] = [
+    let table: [(Options<'_>, [&str; 3]); 8] = [
         (&[], whole),
         (&[("log_key", "log")], ["one\n", "two\n", "three \\u00e9 \\\"q\\\"\n"]),
         (&[("append_newline", "off"), ("log_key", "log")], ["one", "two", "three \\u00e9 \\\"q\\\""]),
@@ -278,7 +282,7 @@ async fn only_what_failed_goes_again() {
         assert_eq!(sizes, [5, 2, 2], "{}", service.plugin);
         let line = |n: usize| format!("{}\n", records[n]);
         assert_eq!(texts(&fake.state().taken), [line(0), line(2), line(1), line(3)]);
-        assert_eq!((counter(&output, throttled), counter(&output, "InternalFailure")), (3, 1 + 0));
+        assert_eq!((counter(&output, throttled), counter(&output, "InternalFailure")), (3, 1));
         assert_eq!(counter(&output, "InvalidArgumentException"), 1);
     }
 }
@@ -322,7 +326,7 @@ async fn rounds_go_on_as_long_as_something_gets_through() {
 
 #[tokio::test]
 async fn faults_of_a_request_become_verdicts() {
-    let table: [(&str, Act, fn(&Verdict) -> bool, &str); 9] = [
+    let table: [(&str, Act, Is, &str); 9] = [
         ("on", Act::Error(400, "ProvisionedThroughputExceededException"), retry, "by script"),
         ("on", Act::Error(500, "InternalFailure"), retry, "status 500"),
         ("on", Act::Error(503, ""), retry, "status 503"),
@@ -405,7 +409,7 @@ async fn the_time_is_taken_from_a_service_that_refuses_ours() {
         let state = fake.state();
         let dates: Vec<&str> = state.seen.iter().map(|seen| header(&seen.headers, "x-amz-date")).collect();
         assert!(dates.len() == 2 && (dates[0] < dates[1]) == (seconds > 0), "{dates:?}");
-        assert_eq!(dates[0][..9] == dates[1][..9] && dates[0][9..11] == dates[1][9..11], false, "{dates:?}");
+        assert_ne!(dates[0][..11], dates[1][..11], "another hour");
     }
 }
 
@@ -441,7 +445,7 @@ async fn records_are_packed_to_every_limit() {
         assert_eq!(state.taken.len(), records.len(), "{}", service.plugin);
         assert_eq!(counter(&output, "cut_records_total"), 1);
         for (taken, sent) in state.taken.iter().zip(&records) {
-            if sent.len() + 1 <= most {
+            if sent.len() < most {
                 assert_eq!(taken.data, format!("{sent}\n").into_bytes());
             } else {
                 assert!(taken.data.len() <= most && taken.data.ends_with(b"xx[Truncated...]\"}\n"));
@@ -577,7 +581,7 @@ async fn workers_are_lanes_and_time_outs_are_kept() {
 fn mistakes_are_found_before_the_start() {
     let base = [("region", "eu-central-1"), ("stream", "st"), ("delivery_stream", "ds")];
     let long = "x".repeat(129);
-    let table: &[(&Plugin, &[(&str, &str)], &str)] = &[
+    let table: &[(&Plugin, Options<'_>, &str)] = &[
         (&super::STREAMS, &[("stream", "")], "`stream` is missing"),
         (&super::STREAMS, &[("region", "")], "`region` is missing"),
         (&super::FIREHOSE, &[("delivery_stream", "")], "`delivery_stream` is missing"),
