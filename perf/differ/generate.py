@@ -210,8 +210,13 @@ def rewrite_tag(rng):
 
 
 def type_converter(rng):
-    """Only conversions that succeed: what fails leaves its value or not, by what else is in the chunk."""
-    return ("type_converter", [("str_key", f"{rng.choice(['code', 'size'])} {rng.choice(KEYS)} {rng.choice(['int', 'float'])}") for _ in range(rng.randint(1, 2))])
+    """Only conversions that succeed, of the key that `digits` adds: what fails leaves its value or not, by what else is in the chunk."""
+    return ("type_converter", [("str_key", f"digits {rng.choice(KEYS)} {rng.choice(['int', 'uint', 'float', 'hex'])}") for _ in range(rng.randint(1, 2))])
+
+
+def digits(rng, match):
+    """What `type_converter` can always convert."""
+    return Section("FILTER", ("Name", "modify"), ("Match", match), ("Set", f"digits {rng.choice(['7', '200', '31', '10'])}"))
 
 
 LUA = [
@@ -257,6 +262,8 @@ def case(rng, filters):
         kind = rng.choice(filters)
         name, lines = parser_filter(rng, names) if kind == "parser" else FILTERS[kind](rng)
         match = rng.choice(["*", "*", "*", "a*", "*.b", "new.*", "kube.*.y"])
+        if kind == "type_converter":
+            sections.append(digits(rng, match))
         sections.append(Section("FILTER", ("Name", name), ("Match", match), *lines))
     sections.append(Section("OUTPUT", ("Name", "file"), ("Match", "*"), ("Path", "@DIR@/out"), ("Mkdir", "true")))
     lines = [line(rng, flavour) for _ in range(rng.randint(1, 12))]
