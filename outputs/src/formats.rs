@@ -271,6 +271,16 @@ pub fn join_array<'p>(out: &mut Vec<u8>, parts: impl IntoIterator<Item = &'p [u8
     out.push(b']');
 }
 
+/// The first `most` bytes of UTF-8 text, less the part of a character at the end.
+pub(crate) fn cut_text(text: &[u8], most: usize) -> &[u8] {
+    let mut end = most.min(text.len());
+    // A character begins where no continuation byte stands.
+    while end > 0 && text.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod bulk;
+mod causes;
 pub mod client;
 pub mod cloudwatch_logs;
 #[cfg(any(test, feature = "fakes"))]
@@ -14,6 +15,7 @@ pub mod formats;
 pub mod forward;
 pub mod gelf;
 pub mod http;
+pub mod kinesis;
 pub mod net;
 pub mod notice;
 pub mod null;

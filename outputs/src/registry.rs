@@ -1,6 +1,6 @@
 //! Every output there is, in documentation order.
 
-use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, null, s3, stdout, syslog, tcp};
+use crate::{Plugin, bulk, cloudwatch_logs, file, forward, http, kinesis, null, s3, stdout, syslog, tcp};
 
 /// The outputs. Adding one is its file and one line here.
 pub static OUTPUTS: &[&Plugin] = &[
@@ -15,6 +15,8 @@ pub static OUTPUTS: &[&Plugin] = &[
     &null::PLUGIN,
     &cloudwatch_logs::PLUGIN,
     &s3::PLUGIN,
+    &kinesis::STREAMS,
+    &kinesis::FIREHOSE,
 ];
 
 /// The output of this name, in any case.

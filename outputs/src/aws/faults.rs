@@ -6,6 +6,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use codecs::Bump;
+use codecs::json::{Scratch, parse_object};
+use codecs::record::{Record, Timestamp};
+use http::HeaderMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -65,12 +69,37 @@ where
     // Codes may come as `com.amazonaws.logs#ThrottlingException`.
     let code = code.rsplit('#').next().unwrap_or(code);
     let message = service.message().unwrap_or_default();
-    let reason = match (code, message) {
+    let after = error.raw_response().and_then(|raw| raw.headers().get("retry-after")).and_then(delay);
+    answered(code, status, reason(code, message, status, body, action), action, resource, after)
+}
+
+/// Reads the error of a call that did not go through the SDK: an answer in JSON, or of somebody between us.
+pub fn read(status: u16, headers: &HeaderMap, body: &[u8], action: &str, resource: &str) -> Fault {
+    let arena = Bump::new();
+    let mut record = Record::new_in(&arena, Timestamp { secs: 0, nanos: 0 });
+    // What is not JSON has no fields, and is shown as it is.
+    let _ = parse_object(body, &arena, &mut Scratch::default(), &mut record.fields);
+    let text = |names: &[&str]| {
+        let found = names.iter().find_map(|name| record.get(name.as_bytes())?.as_text());
+        found.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    };
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let code = [text(&["__type", "code"]), header("x-amzn-errortype").unwrap_or_default(), xml_code(body)];
+    let code = code.into_iter().find(|code| !code.is_empty()).unwrap_or_default();
+    // `com.amazonaws.kinesis#X`, and `X:http://…` in the header.
+    let code = code.rsplit('#').next().and_then(|code| code.split(':').next()).unwrap_or_default();
+    let reason = reason(code, text(&["message", "Message"]), status, body, action);
+    answered(code, status, reason, action, resource, header("retry-after").and_then(delay))
+}
+
+/// What happened, for the log.
+fn reason(code: &str, message: &str, status: u16, body: &str, action: &str) -> String {
+    match (code, message) {
         ("", _) => format!("{action}: status {status}{}", shown(body)),
         (code, "") => format!("{action}: status {status}, {code}"),
         (code, message) => format!("{action}: status {status}, {code}: {message}"),
-    };
-    answered(code, status, reason, action, resource, retry_after(error))
+    }
 }
 
 /// An answer with an error in it.
@@ -107,7 +136,12 @@ fn answered(
         "OptInRequired"
         | "SubscriptionRequiredException"
         | "LimitExceededException"
-        | "KMSAccessDeniedException" => Fault::Hold { reason },
+        | "KMSAccessDeniedException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSNotFoundException"
+        | "KMSOptInRequired"
+        | "InvalidKMSResourceException" => Fault::Hold { reason },
         _ if retryable(code, status) => Fault::Retry { after, reason, unanswered: false },
         _ if status == 401 || status == 403 => Fault::Hold {
             reason: format!("{reason} (allow `{action}` on {resource} in the IAM policy of this identity)"),
@@ -116,8 +150,8 @@ fn answered(
     }
 }
 
-/// True for codes and statuses that another attempt may mend.
-fn retryable(code: &str, status: u16) -> bool {
+/// True for codes and statuses that another attempt may mend. An item of a batch that failed has no status of its own: 400.
+pub(crate) fn retryable(code: &str, status: u16) -> bool {
     let named = [
         "Throttling",
         "ThrottlingException",
@@ -127,6 +161,8 @@ fn retryable(code: &str, status: u16) -> bool {
         "RequestThrottledException",
         "RequestLimitExceeded",
         "BandwidthLimitExceeded",
+        "ProvisionedThroughputExceededException",
+        "KMSThrottlingException",
         "SlowDown",
         "PriorRequestNotComplete",
         "RequestTimeout",
@@ -201,8 +237,8 @@ fn shown(body: &str) -> String {
 }
 
 /// The delay that the service asks for: `Retry-After` in seconds, at most an hour.
-fn retry_after<E>(error: &SdkError<E, HttpResponse>) -> Option<Duration> {
-    let seconds: u64 = error.raw_response()?.headers().get("retry-after")?.trim().parse().ok()?;
+fn delay(text: &str) -> Option<Duration> {
+    let seconds: u64 = text.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(3600)))
 }
 
@@ -217,6 +253,28 @@ mod tests {
         assert_eq!(shown("  <h1>no\n  way</h1> "), ": <h1>no way</h1>");
         assert_eq!(shown(&"é".repeat(999)).chars().count(), BODY_SHOWN_MAX + 2);
         assert_eq!(shown(""), "");
+    }
+
+    #[test]
+    fn answers_without_the_sdk_are_read_alike() {
+        let of = |body: &str, headers: &[(&'static str, &str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().expect("a value")));
+            read(400, &headers.collect(), body.as_bytes(), "kinesis:PutRecords", "arn")
+        };
+        for code in ["ProvisionedThroughputExceededException", "com.amazonaws.kinesis#KMSThrottlingException"]
+        {
+            let fault = of(&format!(r#"{{"__type":"{code}","message":"slow"}}"#), &[("retry-after", "7")]);
+            let Fault::Retry { after, reason, unanswered: false } = fault else { panic!("{fault:?}") };
+            assert!(after == Some(Duration::from_secs(7)) && reason.ends_with("Exception: slow"), "{reason}");
+        }
+        let header = [("x-amzn-errortype", "ResourceNotFoundException:http://internal.amazon.com/")];
+        assert!(matches!(of("", &header), Fault::Missing { .. }));
+        assert!(matches!(of("<Error><Code>SlowDown</Code></Error>", &[]), Fault::Retry { .. }));
+        let Fault::Final { reason } = of("no <b>JSON</b>", &[]) else { panic!("an unknown 400 is final") };
+        assert_eq!(reason, "kinesis:PutRecords: status 400: no <b>JSON</b>");
+        assert!(matches!(of(r#"{"__type":"KMSDisabledException"}"#, &[]), Fault::Hold { .. }));
     }
 
     #[test]

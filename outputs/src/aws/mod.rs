@@ -4,9 +4,11 @@
 
 pub(crate) mod check;
 pub mod faults;
+pub mod options;
 pub mod session;
 pub mod transport;
 
 pub use faults::{Fault, classify};
+pub use options::AwsOptions;
 pub use session::{Account, Endpoint};
 pub use transport::{Limits, Tls, Transport};

@@ -67,6 +67,25 @@ pub fn endpoint_url(endpoint: &str, port: Option<u16>, tls: bool) -> String {
     }
 }
 
+/// The host of a service in a region, in the region's partition; `AWS_USE_FIPS_ENDPOINT` counts, as for the SDK.
+pub fn regional_host(service: &str, region: &str) -> String {
+    let fips = std::env::var("AWS_USE_FIPS_ENDPOINT").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+    host_of(service, region, fips)
+}
+
+fn host_of(service: &str, region: &str, fips: bool) -> String {
+    let suffix = match region.split('-').take(2).collect::<Vec<_>>()[..] {
+        ["cn", _] => "amazonaws.com.cn",
+        ["us", "iso"] => "c2s.ic.gov",
+        ["us", "isob"] => "sc2s.sgov.gov",
+        ["eu", "isoe"] => "cloud.adc-e.uk",
+        ["us", "isof"] => "csp.hci.ic.gov",
+        ["eusc", _] => "amazonaws.eu",
+        _ => "amazonaws.com",
+    };
+    format!("{service}{}.{region}.{suffix}", if fips { "-fips" } else { "" })
+}
+
 /// Sets up the SDK: credentials by its standard chain (environment, profile, web identity, EKS pod identity, ECS,
 /// IMDSv2), or by `role_arn`. Requests nothing before the first call.
 pub async fn load(account: &Account, endpoint: &Endpoint) -> SdkConfig {
@@ -134,6 +153,19 @@ pub fn credentials_tls(options: &TlsOptions) -> Tls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regions_have_hosts_in_their_partition() {
+        for (region, fips, host) in [
+            ("eu-central-1", false, "kinesis.eu-central-1.amazonaws.com"),
+            ("us-gov-west-1", true, "kinesis-fips.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", false, "kinesis.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", false, "kinesis.us-iso-east-1.c2s.ic.gov"),
+            ("eusc-de-east-1", false, "kinesis.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            assert_eq!(host_of("kinesis", region, fips), host);
+        }
+    }
 
     #[test]
     fn endpoints_are_hosts_or_urls() {

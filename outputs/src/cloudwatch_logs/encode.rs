@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::escape;
 use super::pack::MESSAGE_BYTES_MAX;
 use super::target::Target;
+use crate::formats::cut_text;
 use crate::segment::{Event, Segment};
 use codecs::Bump;
 use codecs::json::{Escape, write_fields, write_value};
@@ -87,7 +88,7 @@ impl Encoder {
         if unescaped <= MESSAGE_BYTES_MAX {
             escape::append(out, message);
         } else {
-            let kept = cut(message, MESSAGE_BYTES_MAX - CUT_MARK.len());
+            let kept = cut_text(message, MESSAGE_BYTES_MAX - CUT_MARK.len());
             escape::append(out, kept);
             out.extend_from_slice(CUT_MARK);
             unescaped = kept.len() + CUT_MARK.len();
@@ -121,14 +122,4 @@ impl Encoder {
             }
         }
     }
-}
-
-/// The first `most` bytes of UTF-8 text, less the part of a character at the end.
-fn cut(text: &[u8], most: usize) -> &[u8] {
-    let mut end = most.min(text.len());
-    // A character begins where no continuation byte stands.
-    while end > 0 && text.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
-        end -= 1;
-    }
-    &text[..end]
 }

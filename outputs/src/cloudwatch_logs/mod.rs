@@ -13,6 +13,7 @@ mod streams;
 pub mod target;
 pub mod template;
 
+use crate::aws::AwsOptions;
 use crate::net::{NetOptions, TlsOptions};
 use crate::segment::{Chunk, Segment};
 use crate::{Context, Counter, Output, Plugin, Verdict};
@@ -33,7 +34,7 @@ use streams::Known;
 pub static PLUGIN: Plugin = Plugin {
     name: "cloudwatch_logs",
     about: Options::ABOUT,
-    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    tables: &[Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
     configure,
 };
 

@@ -5,7 +5,7 @@ use super::target::{self, Stream, Target};
 use super::template::Template;
 use crate::aws::check::{Check, REQUEST_TIMEOUT, verifies_names};
 use crate::aws::session::{credentials_tls, endpoint_url};
-use crate::aws::{Account, Endpoint, Tls};
+use crate::aws::{Account, AwsOptions, Endpoint, Tls};
 use crate::net::{NetOptions, TlsOptions};
 use codecs::conf::values::{Bool, Int, Text};
 use codecs::conf::{Diagnostics, OptionValue, Section};
@@ -58,28 +58,18 @@ codecs::options! {
         extra_user_agent "extra_user_agent": Opt<Text>,
         /// Tells CloudWatch the format of the events: `json/emf` extracts embedded metrics.
         log_format "log_format": Opt<Text>,
-        /// ARN of an IAM role to assume, such as for another account.
-        role_arn "role_arn": Opt<Text>,
         /// Create the log group where it is missing (streams always are).
         auto_create_group "auto_create_group": One<Bool> = "false",
-        /// Try a request that got no answer once more at once, before the retries of the engine.
-        auto_retry_requests "auto_retry_requests": One<Bool> = "true",
         /// Retention of log groups that are created; 0 leaves the service's setting.
         log_retention_days "log_retention_days": One<RetentionDays> = "0",
         /// Host or URL to use instead of the region's CloudWatch Logs.
         endpoint "endpoint": Opt<Text>,
         /// Port of `endpoint`.
         port "port": Opt<Int>,
-        /// Host or URL to use instead of the region's STS, for `role_arn`.
-        sts_endpoint "sts_endpoint": Opt<Text>,
-        /// External ID that the role's owner requires, for `role_arn`.
-        external_id "external_id": Opt<Text>,
         /// Namespace of the metrics that the inputs `cpu` and `mem` make.
         metric_namespace "metric_namespace": Opt<Text> => NoEffect("only the inputs cpu and mem make metrics, and this build has neither"),
         /// Dimensions of those metrics: lists with commas, between semicolons.
         metric_dimensions "metric_dimensions": Opt<Text> => NoEffect("only the inputs cpu and mem make metrics, and this build has neither"),
-        /// Profile of the shared AWS configuration files.
-        profile "profile": Opt<Text>,
         /// Class of log groups that are created.
         log_group_class "log_group_class": Opt<GroupClass>,
         /// Name the service that a pod belongs to in each request.
@@ -126,9 +116,10 @@ impl Settings {
         diagnostics: &mut Diagnostics,
     ) -> Option<Settings> {
         let options = Options::read(section, owner, diagnostics);
+        let aws = AwsOptions::read(section, owner, diagnostics);
         let net = NetOptions::read(section, owner, diagnostics);
         let tls = TlsOptions::read(section, owner, diagnostics);
-        let (options, net, tls) = (options?, net?, tls?);
+        let (options, aws, net, tls) = (options?, aws?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let target = check.target(&options);
         let region = check.required("region", options.region.as_ref());
@@ -136,7 +127,6 @@ impl Settings {
         let user_agent = check.header("extra_user_agent", options.extra_user_agent);
         let log_format = check.header("log_format", options.log_format);
         let (target, region) = (target?, region?);
-        let text = |value: Option<Text>| value.map(|Text(value)| value);
         let encoder = Encoder {
             target,
             log_key: options.log_key.map(|Text(key)| key.into_bytes()),
@@ -163,14 +153,7 @@ impl Settings {
         };
         Some(Settings {
             encoder,
-            account: Account {
-                credentials: None,
-                region,
-                profile: text(options.profile),
-                role_arn: text(options.role_arn),
-                external_id: text(options.external_id),
-                sts_endpoint: text(options.sts_endpoint),
-            },
+            account: aws.account(region),
             endpoint: Endpoint {
                 url,
                 limits: limits?,
@@ -185,7 +168,7 @@ impl Settings {
             },
             log_format: log_format?,
             extra_user_agent: user_agent?,
-            retry_at_once: options.auto_retry_requests.0,
+            retry_at_once: aws.auto_retry_requests.0,
         })
     }
 }

@@ -585,7 +585,7 @@ fn options_without_effect_say_why() {
     codecs::conf::options::check_names(&section, "cloudwatch_logs.0", PLUGIN.tables, &mut diagnostics);
     assert_eq!(diagnostics.count(Level::Note), 1);
     assert!(diagnostics.list[1].to_string().contains("did you mean `auto_create_group`?"));
-    assert_eq!(Options::TABLE.len(), 22);
+    assert_eq!(Options::TABLE.len() + AwsOptions::TABLE.len(), 22);
     assert!(RETENTIONS.is_sorted());
 }
 

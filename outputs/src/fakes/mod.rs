@@ -7,10 +7,12 @@ pub mod bulk;
 pub mod cloudwatch_logs;
 pub mod forward;
 pub mod http;
+pub mod kinesis;
 pub mod s3;
 pub mod syslog;
 
 pub use bulk::BulkFake;
 pub use cloudwatch_logs::{Act, CloudwatchFake};
 pub use forward::ForwardFake;
+pub use kinesis::KinesisFake;
 pub use s3::S3Fake;

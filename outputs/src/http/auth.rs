@@ -15,10 +15,12 @@ use aws_sigv4::http_request::{
     UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
+use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use codecs::conf::values::{Bool, Text};
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
@@ -44,6 +46,8 @@ codecs::options! {
 
 /// New credentials are asked for so long before the old ones expire.
 const REFRESH_BEFORE: Duration = Duration::from_secs(300);
+/// A clock that differs from the service's by more than this many seconds is corrected; up to 300 AWS bears.
+const SKEW_SECONDS: i64 = 240;
 /// The longest that finding credentials may take.
 const CREDENTIALS_MAX: Duration = Duration::from_secs(60);
 
@@ -136,6 +140,8 @@ pub(crate) struct Signer {
     account: Account,
     endpoint: Endpoint,
     found: Mutex<Option<Credentials>>,
+    /// Seconds that the service's clock is ahead of ours.
+    ahead: AtomicI64,
 }
 
 impl Signer {
@@ -173,7 +179,7 @@ impl Signer {
     pub(crate) fn of(service: String, account: Account, limits: Limits, tls: Tls) -> Signer {
         let endpoint =
             Endpoint { url: None, limits, tls: tls.clone(), credentials_tls: tls, request: CREDENTIALS_MAX };
-        Signer { service, account, endpoint, found: Mutex::new(None) }
+        Signer { service, account, endpoint, found: Mutex::new(None), ahead: AtomicI64::new(0) }
     }
 
     /// Credentials that are good for some minutes. The error is for the log.
@@ -202,6 +208,28 @@ impl Signer {
         refused.expiry().is_some()
     }
 
+    /// Takes the service's time from the `Date` of an answer; true when our clock was so wrong that signatures fail, and the
+    /// next ones will be right.
+    pub(crate) fn learn_time(&self, date: Option<&HeaderValue>) -> bool {
+        let date = date.and_then(|date| DateTime::from_str(date.to_str().ok()?, Format::HttpDate).ok());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let Some(ahead) = date.map(|date| date.secs() - now.as_secs() as i64) else { return false };
+        if (ahead - self.ahead.load(Relaxed)).abs() <= SKEW_SECONDS {
+            return false;
+        }
+        self.ahead.store(ahead, Relaxed);
+        true
+    }
+
+    /// The time as the service has it.
+    fn now(&self) -> SystemTime {
+        let ahead = self.ahead.load(Relaxed);
+        let distance = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        let moved = if ahead < 0 { now.checked_sub(distance) } else { now.checked_add(distance) };
+        moved.unwrap_or(now)
+    }
+
     /// Adds the signature of a request with this body.
     pub(crate) fn sign(
         &self,
@@ -224,7 +252,7 @@ impl Signer {
             .identity(&identity)
             .region(&self.account.region)
             .name(&self.service)
-            .time(SystemTime::now())
+            .time(self.now())
             .settings(settings)
             .build()?;
         let uri = format!("http://{authority}{}", request.uri());

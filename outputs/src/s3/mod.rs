@@ -14,6 +14,7 @@ mod recover;
 mod store;
 mod uploader;
 
+use crate::aws::AwsOptions;
 use crate::net::{NetOptions, TlsOptions};
 use crate::notice::{self, Level};
 use crate::segment::{Chunk, Segment};
@@ -43,7 +44,7 @@ const STOP_PAUSE_MAX: Duration = Duration::from_secs(2);
 pub static PLUGIN: Plugin = Plugin {
     name: "s3",
     about: Options::ABOUT,
-    tables: &[Options::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
+    tables: &[Options::TABLE, AwsOptions::TABLE, NetOptions::TABLE, TlsOptions::TABLE],
     configure,
 };
 

@@ -3,7 +3,7 @@
 use super::key::{KeyFormat, random};
 use crate::aws::check::{Check, REQUEST_TIMEOUT, verifies_names};
 use crate::aws::session::{credentials_tls, endpoint_url};
-use crate::aws::{Account, Endpoint, Tls};
+use crate::aws::{Account, AwsOptions, Endpoint, Tls};
 use crate::formats::{DateFormat, DateKey, JsonRecords, escape};
 use crate::net::{NetOptions, TlsOptions};
 use codecs::conf::values::{Bool, Int, Seconds, Size, Text};
@@ -114,18 +114,8 @@ codecs::options! {
         quarantine_dir_limit_size "quarantine_dir_limit_size": One<Size> = "0",
         /// What becomes of an object that failed `Retry_Limit` times.
         retry_exhausted_action "retry_exhausted_action": One<Exhausted> = "quarantine",
-        /// Try a request that got no answer once more at once.
-        auto_retry_requests "auto_retry_requests": One<Bool> = "true",
         /// URL to use instead of the region's S3; `http://` switches TLS off.
         endpoint "endpoint": Opt<Text>,
-        /// Host or URL to use instead of the region's STS, for `role_arn`.
-        sts_endpoint "sts_endpoint": Opt<Text>,
-        /// ARN of an IAM role to assume, such as for another account.
-        role_arn "role_arn": Opt<Text>,
-        /// External ID that the role's owner requires, for `role_arn`.
-        external_id "external_id": Opt<Text>,
-        /// Profile of the shared AWS configuration files.
-        profile "profile": Opt<Text>,
         /// Host of a server.
         host "host": Opt<Text> => NoEffect("`endpoint` names the server"),
         /// Port of a server.
@@ -200,9 +190,10 @@ impl Settings {
         diagnostics: &mut Diagnostics,
     ) -> Option<Settings> {
         let options = Options::read(section, owner, diagnostics);
+        let aws = AwsOptions::read(section, owner, diagnostics);
         let net = NetOptions::read(section, owner, diagnostics);
         let tls = TlsOptions::read(section, owner, diagnostics);
-        let (options, net, tls) = (options?, net?, tls?);
+        let (options, aws, net, tls) = (options?, aws?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let bucket = check.required("bucket", options.bucket.as_ref());
         let compression = check.layout(&options);
@@ -212,7 +203,6 @@ impl Settings {
         let endpoint = check.endpoint(&options, &net, &tls);
         let retries_max = section.get("retry_limit").and_then(|entry| retries(&entry.value));
         let (bucket, part_bytes) = (bucket?, sizes?);
-        let text = |value: Option<Text>| value.map(|Text(value)| value);
         let escape = escape(escape_unicode);
         Some(Settings {
             directory: PathBuf::from(&options.store_dir.0).join(&bucket).join(owner),
@@ -233,15 +223,8 @@ impl Settings {
             quarantine_bytes_max: options.quarantine_dir_limit_size.0,
             exhausted: options.retry_exhausted_action,
             retries_max,
-            retry_at_once: options.auto_retry_requests.0,
-            account: Account {
-                credentials: None,
-                region: options.region.0,
-                profile: text(options.profile),
-                role_arn: text(options.role_arn),
-                external_id: text(options.external_id),
-                sts_endpoint: text(options.sts_endpoint),
-            },
+            retry_at_once: aws.auto_retry_requests.0,
+            account: aws.account(options.region.0),
         })
     }
 }
