@@ -20,6 +20,7 @@ use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
 use bumpalo::Bump;
+use codecs::charset::Charset;
 use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -524,7 +525,7 @@ impl Source {
             Some(block) => {
                 let (bytes, mut at) = (block.bytes(), 0);
                 while at < bytes.len() {
-                    let len = slice_len(&bytes[at..], decoder.lines());
+                    let len = slice_len(&bytes[at..], decoder.lines(), self.info.charset);
                     let position = Position { offset: block.position.offset + at as u64, ..block.position };
                     run(Some(&bytes[at..at + len]), position, at + len == bytes.len(), &mut counters);
                     at += len;
@@ -626,12 +627,14 @@ impl Source {
 }
 
 /// How many bytes to give a decoder at once: whole lines where it wants them.
-fn slice_len(bytes: &[u8], lines: bool) -> usize {
+fn slice_len(bytes: &[u8], lines: bool, charset: Charset) -> usize {
     if !lines || bytes.len() <= SLICE_BYTES {
         return bytes.len();
     }
-    match codecs::lines::whole_lines(&bytes[..SLICE_BYTES]) {
-        0 => memchr::memchr(b'\n', &bytes[SLICE_BYTES..]).map_or(bytes.len(), |n| SLICE_BYTES + n + 1),
+    match charset.whole_lines(&bytes[..SLICE_BYTES]) {
+        0 => charset
+            .first_newline(&bytes[SLICE_BYTES..])
+            .map_or(bytes.len(), |n| SLICE_BYTES + n + charset.unit()),
         len => len,
     }
 }
@@ -747,7 +750,7 @@ mod tests {
                 InputShared::new(name, decoder, Vec::new(), None, Buffer::Memory, metrics.clone(), &common)
                     .expect("an eventfd");
             let cursor = Arc::new(Last::default());
-            let source = input.open(SourceInfo { tag: "t".into(), path: None, cursor: Some(cursor.clone()) });
+            let source = input.open(SourceInfo { tag: "t".into(), path: None, charset: Default::default(), cursor: Some(cursor.clone()) });
             let first = submit(&input, &source, b"fine\n", 0);
             submit(&input, &source, b"!\n", 5);
             submit(&input, &source, b"fine again\n", 7);

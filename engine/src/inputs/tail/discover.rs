@@ -546,6 +546,8 @@ impl Tail {
 
     /// Puts the reading position at `at`.
     pub(super) fn start_at(&mut self, id: Id, at: u64, size: u64) {
+        let Some(file) = self.files.get(id) else { return };
+        let at = if file.gzip.is_none() { self.at_character(file, at) } else { at };
         let Some(file) = self.files.get_mut(id) else { return };
         if file.gzip.is_some() {
             if at > 0 && at == size {
@@ -744,6 +746,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         finished: false,
         after: None,
         asked: false,
+        charset: None,
         gzip: None,
         slots: 0,
         name: None,

@@ -8,6 +8,7 @@ use super::read::undelivered;
 use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id};
 use super::watch::Folder;
 use crate::job::Position;
+use codecs::charset::Charset;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -137,6 +138,7 @@ impl Tail {
     pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
         let chain = Chain {
             source: None,
+            charset: Charset::Utf8,
             tag,
             path,
             cursor: None,

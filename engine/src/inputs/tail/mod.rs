@@ -7,6 +7,7 @@
 mod cut;
 mod database;
 mod discover;
+mod encoding;
 mod glob;
 mod gzip;
 mod handover;
@@ -32,6 +33,7 @@ mod watch;
 
 use self::database::Database;
 use self::discover::{Moved, Name};
+use self::encoding::Encoding;
 use self::glob::Pattern;
 use self::options::Options;
 use self::resume::Remembered;
@@ -82,6 +84,8 @@ struct Settings {
     block_bytes: usize,
     /// A line of so many bytes is too long.
     line_limit: usize,
+    /// What the files are in.
+    encoding: Encoding,
     skip_long: bool,
     exit_on_eof: bool,
     cache_advise: bool,
@@ -369,6 +373,7 @@ fn settings(
             )
             .help(rule);
     });
+    let encoding = Encoding::of(options, section, owner, diagnostics);
     let home = std::env::var_os("HOME");
     let seconds = Duration::from_secs_f64;
     let nanos = Duration::from_nanos(u64::try_from(options.progress_check_interval_nsec.0).unwrap_or(0));
@@ -402,7 +407,8 @@ fn settings(
         ignore_older: seconds(options.ignore_older.0),
         ignore_active: options.ignore_active_older_files.0,
         block_bytes: BLOCK_BYTES,
-        line_limit: bytes(options.buffer_max_size.0).saturating_sub(1).max(1),
+        line_limit: encoding?.whole(bytes(options.buffer_max_size.0).saturating_sub(1).max(1)),
+        encoding: encoding?,
         skip_long: options.skip_long_lines.0 && !options.truncate_long_lines.0,
         exit_on_eof: options.exit_on_eof.0,
         cache_advise: options.file_cache_advise.0,

@@ -9,6 +9,7 @@ use super::identity::Head;
 use super::watch::Folder;
 use crate::inputs::Source;
 use crate::job::{Cursor, Position};
+use codecs::charset::Charset;
 use rustix::fd::OwnedFd;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -138,6 +139,8 @@ pub(super) struct File {
     pub(super) after: Option<Id>,
     /// True when that one was looked at since this one has something.
     pub(super) asked: bool,
+    /// What its text is in, once that is known.
+    pub(super) charset: Option<Charset>,
     /// State of the decompressor.
     pub(super) gzip: Option<Box<Gzip>>,
     /// How many paths lead to it.
@@ -190,6 +193,8 @@ pub(super) struct Slot {
 pub(super) struct Chain {
     /// Opened with the first block.
     pub(super) source: Option<Source>,
+    /// What the text of its source is in.
+    pub(super) charset: Charset,
     /// Tag of the records.
     pub(super) tag: Arc<str>,
     /// Path as found.
