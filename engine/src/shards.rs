@@ -253,17 +253,17 @@ impl Source {
         let job = Job { sequence, block, end, charge };
         let source = self.clone();
         if let Some(turn) = turn {
-            self.input.workers.spawn_fifo(move || source.run_in_turn(job, turn));
+            self.input.workers.spawn(move || source.run_in_turn(job, turn));
             return;
         }
         if !self.stateful() {
-            self.input.workers.spawn_fifo(move || source.run(job));
+            self.input.workers.spawn(move || source.run(job));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.jobs.push_back(job);
         if !std::mem::replace(&mut waiting.running, true) {
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            self.input.workers.spawn(move || source.run_waiting());
         }
     }
 
@@ -297,7 +297,7 @@ impl Source {
     /// Hands the serial stage over.
     fn leave(&self, turn: u64) {
         if let Some(next) = self.input.pipeline.serial.leave(turn) {
-            self.input.workers.spawn_fifo(next);
+            self.input.workers.spawn(next);
         }
     }
 
@@ -354,7 +354,7 @@ impl Source {
         waiting.running = !waiting.jobs.is_empty();
         if waiting.running {
             let source = self.clone();
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            self.input.workers.spawn(move || source.run_waiting());
         }
     }
 
@@ -576,17 +576,27 @@ impl Source {
         }
         {
             let mut order = self.order.lock().expect("order lock");
-            order.finished.insert(sequence, queued);
+            // Most jobs come in their order: those need no place to wait.
+            let mut ready = match order.next == sequence {
+                true => Some(queued),
+                false => {
+                    order.finished.insert(sequence, queued);
+                    None
+                }
+            };
             // Sending under the lock keeps the order between workers that finish at once: outside of it, a worker that
             // took job 1 out could be overtaken by one that sends job 2. A lane's own lock is held for a push only.
-            while let Some(ready) = {
-                let next = order.next;
-                order.finished.remove(&next)
-            } {
-                order.next += 1;
-                for (output, lane, held) in ready {
+            while let Some(held) = ready {
+                for (output, lane, held) in held {
                     self.queue(output, lane, held);
                 }
+                order.next += 1;
+                let next = order.next;
+                ready = order.finished.remove(&next);
+            }
+            if order.finished.is_empty() {
+                // An empty map keeps a node, of each source.
+                order.finished = BTreeMap::new();
             }
         }
         // In this order: once all is decoded and delivered, all is acknowledged.
@@ -734,7 +744,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
             let common = Common {
                 pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
-                workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("workers")),
+                workers: Arc::new(crate::workers::Workers::new(2, || ()).expect("workers")),
                 runtime: runtime.handle().clone(),
                 blocks: Arc::new(Pool::new(1, 1 << 20)),
                 segments: Arc::new(Pool::new(1, 1 << 20)),
@@ -750,7 +760,12 @@ mod tests {
                 InputShared::new(name, decoder, Vec::new(), None, Buffer::Memory, metrics.clone(), &common)
                     .expect("an eventfd");
             let cursor = Arc::new(Last::default());
-            let source = input.open(SourceInfo { tag: "t".into(), path: None, charset: Default::default(), cursor: Some(cursor.clone()) });
+            let source = input.open(SourceInfo {
+                tag: "t".into(),
+                path: None,
+                charset: Default::default(),
+                cursor: Some(cursor.clone()),
+            });
             let first = submit(&input, &source, b"fine\n", 0);
             submit(&input, &source, b"!\n", 5);
             submit(&input, &source, b"fine again\n", 7);

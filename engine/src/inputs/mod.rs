@@ -90,6 +90,16 @@ pub trait Engine: Send + Sync {
     fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.
     fn release(&self, bytes: usize);
+    /// Charges `bytes` that are kept until their source goes on (a half line), beside what is under way; false (and
+    /// nothing is charged) when such bytes take their share of a budget already. With `always`, it is never.
+    fn keep_waiting(&self, bytes: usize, always: bool) -> bool {
+        let _ = (bytes, always);
+        true
+    }
+    /// Gives back what [`Engine::keep_waiting`] charged.
+    fn let_go(&self, bytes: usize) {
+        let _ = bytes;
+    }
     /// Makes a charge that of a buffer's capacity, before the block is submitted.
     fn settle(&self, charge: usize, capacity: usize) {
         match capacity.checked_sub(charge) {

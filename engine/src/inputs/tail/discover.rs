@@ -734,6 +734,8 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         read_at: 0,
         line_at: 0,
         partial: Vec::new(),
+        kept: 0,
+        before_line: None,
         joined: None,
         skipping: false,
         in_hole: false,

@@ -34,6 +34,7 @@ impl Tail {
         if !file.finished || (self.database.is_some() && waits()) {
             return;
         }
+        self.let_go_of_half_line(id);
         let Some(file) = self.files.remove(id) else { return };
         self.by_inode.remove(&file.key);
         if let Some(key) = &file.name {

@@ -10,6 +10,7 @@ mod discover;
 mod encoding;
 mod glob;
 mod gzip;
+mod half;
 mod handover;
 mod identity;
 #[cfg(test)]
@@ -617,6 +618,8 @@ impl Tail {
             self.write_due_rows(Instant::now());
         }
         self.take_deliveries();
+        let all: Vec<Id> = self.files.iter().map(|(id, _)| id).collect();
+        all.into_iter().for_each(|id| self.let_go_of_half_line(id));
         self.reopen_at = self.reopen_at.map(|_| Instant::now());
         self.open_database_again(Instant::now());
         self.write_rows();

@@ -67,7 +67,9 @@ impl Tail {
                 continue;
             }
             if file.gzip.as_ref().is_some_and(|g| g.pending()) {
+                let line_at = file.line_at;
                 admitted = self.expand(id, false);
+                self.charge_half_line(id, line_at);
                 continue;
             }
             let charge = file.partial.len() + if file.bulk { self.settings.block_bytes } else { STAGE_BYTES };
@@ -136,9 +138,20 @@ impl Tail {
 
     /// Deals with what one read brought.
     fn take(&mut self, index: usize, outcome: Outcome) {
-        let Outcome { file: id, charge, carried, overlap, target, result } = outcome;
+        let id = outcome.file;
         let Some(file) = self.files.get_mut(id) else { return };
         file.queued = false;
+        if outcome.carried == 0 {
+            file.before_line = Some(file.last);
+        }
+        let line_at = file.line_at;
+        self.take_bytes(index, outcome);
+        self.charge_half_line(id, line_at);
+    }
+
+    fn take_bytes(&mut self, index: usize, outcome: Outcome) {
+        let Outcome { file: id, charge, carried, overlap, target, result } = outcome;
+        let Some(file) = self.files.get_mut(id) else { return };
         let got = match result {
             Ok(got) => got,
             Err(error) => {
@@ -327,7 +340,9 @@ impl Tail {
     ) {
         let Some(file) = self.files.get_mut(id) else { return };
         file.partial.clear();
+        let mut first = start;
         if file.joined.is_some() {
+            first = usize::MAX;
             let Some(rest) = self.joined_line(id, buffer, carried, charge) else { return };
             ((charge, buffer), carried) = (rest, 0);
         }
@@ -352,12 +367,17 @@ impl Tail {
             };
             let long = first_long(charset, &buffer[start..start + whole], self.settings.line_limit);
             let Some((at, end)) = long else {
+                // What stands before the half line that is left is known where it is all here.
+                file.before_line = file.before_line.filter(|_| start == first);
+                if let Some(before) = &mut file.before_line {
+                    before.push(&buffer[start..start + whole]);
+                }
                 return self.last_block(id, buffer, start, whole, charge);
             };
             let rest = self.split(&buffer, start + end + unit);
             self.too_long(id, buffer, start, start + at, Some(start + end), charge);
             let Some(rest) = rest else { return };
-            ((charge, buffer), start, carried) = (rest, 0, 0);
+            ((charge, buffer), start, carried, first) = (rest, 0, 0, usize::MAX);
         }
     }
 
@@ -378,6 +398,7 @@ impl Tail {
     fn keep(&mut self, id: Id, buffer: Vec<u8>, from: usize, charge: usize) {
         if let Some(file) = self.files.get_mut(id) {
             file.partial.extend_from_slice(&buffer[from..]);
+            file.before_line = None;
         }
         self.drop_buffer(buffer, charge);
     }
@@ -432,6 +453,7 @@ impl Tail {
         let mut buffer = buffer;
         let half = buffer.len() % charset.unit();
         file.partial.extend_from_slice(&buffer[buffer.len() - half..]);
+        file.before_line = None;
         file.line_at = file.read_at - half as u64;
         let cut = charset.cut_at(&buffer, self.settings.line_limit);
         buffer.truncate(cut);
@@ -494,6 +516,7 @@ impl Tail {
         let half = if newline.is_none() { (buffer.len() - at) % charset.unit() } else { 0 };
         let passed = newline.map_or(buffer.len() - half, |n| n + charset.unit()) - at;
         file.partial.extend_from_slice(&buffer[buffer.len() - half..]);
+        file.before_line = None;
         file.line_at = line_at + passed as u64;
         file.skipping = newline.is_none();
         // The line counts as handed on only with its end, so that a restart does not begin inside it.
@@ -592,6 +615,7 @@ impl Tail {
             return;
         }
         let mut buffer = std::mem::take(&mut file.partial);
+        self.engine.let_go(std::mem::take(&mut file.kept));
         let number = file.number;
         let from = file.joined.take().unwrap_or(Position { file: number, offset: file.line_at });
         let to = Position { file: number, offset: file.line_at + buffer.len() as u64 };

@@ -115,6 +115,10 @@ pub(super) struct File {
     pub(super) line_at: u64,
     /// The unfinished line at the end of what was read.
     pub(super) partial: Vec<u8>,
+    /// Bytes that are charged for `partial`.
+    pub(super) kept: usize,
+    /// What stands before `partial`, where that is known: the file can be read again from there.
+    pub(super) before_line: Option<LastBytes>,
     /// Where `partial` starts when that is in an earlier file (truncation).
     pub(super) joined: Option<Position>,
     /// True while the rest of a line that is too long is passed over.

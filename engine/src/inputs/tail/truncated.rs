@@ -144,6 +144,7 @@ impl Tail {
         (copy.partial, copy.joined) = (std::mem::take(&mut file.partial), file.joined.take());
         (copy.skipping, copy.in_hole, copy.charset) = (file.skipping, file.in_hole, file.charset);
         (copy.head, copy.seen, copy.size) = (file.head.clone(), file.seen, file.size);
+        copy.kept = std::mem::take(&mut file.kept);
         copy.piece = std::mem::take(&mut file.piece);
         // The row stays with the inode; the copy gets one of its own in the same transaction.
         let chain_id = file.chain;
