@@ -40,7 +40,8 @@ pub struct Source {
     route: Arc<Route>,
     order: Mutex<Order>,
     commits: Mutex<Commits>,
-    state: Mutex<SourceState>,
+    /// What its decoder holds back, where it does.
+    state: Mutex<Option<Box<SourceState>>>,
     /// What the filters on its way ask of it.
     reach: Reach,
     /// What they hold back.
@@ -334,14 +335,15 @@ impl Source {
 
     fn pending(&self) -> Option<Position> {
         let end = *self.last_end.lock().expect("end lock");
-        let decoder = self.state.lock().expect("source state lock").pending(end);
+        let decoder = self.state.lock().expect("source state lock").as_ref().and_then(|s| s.pending(end));
         let filters = self.holding.lock().expect("holding lock").oldest().map(|m| position_of(m, end));
         decoder.into_iter().chain(filters).min()
     }
 
     /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
     pub fn take_partial(&self) -> Vec<u8> {
-        std::mem::take(&mut self.state.lock().expect("source state lock").partial)
+        let mut state = self.state.lock().expect("source state lock");
+        state.as_mut().map(|s| std::mem::take(&mut s.partial)).unwrap_or_default()
     }
 
     /// Runs one waiting job, then makes way for other sources.
@@ -425,7 +427,7 @@ impl Source {
             sinks.clear();
             self.state.clear_poison();
             self.holding.clear_poison();
-            *self.state.lock().expect("source state lock") = SourceState::default();
+            *self.state.lock().expect("source state lock") = None;
             *self.holding.lock().expect("holding lock") = Holding::default();
             self.tell_failure(job);
         }
@@ -501,9 +503,9 @@ impl Source {
         let mut run = |bytes: Option<&[u8]>, position: Position, last: bool, counters: &mut JobCounters| {
             worker.arena.reset();
             // What the decoder held back may be older than the bytes that set it free.
-            let oldest = state.as_ref().and_then(|s| s.pending(job.end));
+            let oldest = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
             let mut run = JobRun {
-                state: state.as_deref_mut(),
+                state: state.as_mut().map(|s| &mut **s.get_or_insert_default()),
                 holding: holding.as_deref_mut(),
                 later: later.as_deref_mut(),
                 mark: mark(oldest.map_or(position, |o| o.min(position))),
@@ -533,7 +535,7 @@ impl Source {
                 counters.bytes += bytes.len() as u64;
             }
         }
-        let decoder = state.as_ref().and_then(|s| s.pending(job.end));
+        let decoder = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
         let filters = holding.as_ref().and_then(|h| h.oldest()).map(|m| position_of(m, job.end));
         (decoder.into_iter().chain(filters).min(), counters)
     }
@@ -627,6 +629,10 @@ impl Source {
             commits.jobs.pop_front();
             commits.first += 1;
             reached = Some(end);
+        }
+        if commits.jobs.is_empty() {
+            // Most sources of many are idle.
+            commits.jobs = VecDeque::new();
         }
         if let (Some(position), Some(cursor)) = (reached, &self.info.cursor) {
             cursor.committed(position);

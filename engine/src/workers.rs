@@ -120,7 +120,12 @@ mod tests {
     fn jobs_spawn_jobs_and_a_panic_stops_nobody() {
         let panics = Arc::new(AtomicUsize::new(0));
         let told = panics.clone();
-        let workers = Arc::new(Workers::new(3, move || drop(told.fetch_add(1, SeqCst))).expect("workers"));
+        let workers = Arc::new(
+            Workers::new(3, move || {
+                told.fetch_add(1, SeqCst);
+            })
+            .expect("workers"),
+        );
         assert_eq!(workers.count(), 3);
         let (sender, done) = channel();
         for n in 0..300 {

@@ -33,6 +33,11 @@ impl<T> Slab<T> {
         Slab { items: Vec::new(), free: Vec::new() }
     }
 
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.items.reserve_exact(more.saturating_sub(self.free.len()));
+    }
+
     /// Adds a value.
     pub(super) fn insert(&mut self, item: T) -> Id {
         match self.free.pop() {
