@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Read buffers and segment buffers larger than this are not kept for reuse.
-const KEPT_CAPACITY_MAX: usize = 1 << 20;
+const KEPT_CAPACITY_MAX: usize = 2 << 20;
 
 /// Reads the configuration again: the new plan, or all that is wrong with it.
 pub type Replan = Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>;

@@ -26,9 +26,6 @@ use std::time::{Instant, SystemTime};
 /// Links that are followed before a path counts as a loop, as in the kernel.
 const LINKS_MAX: usize = 40;
 
-/// So many new paths at once are many.
-const ROOM_FROM: usize = 100;
-
 /// Halves of renames that are remembered.
 const MOVED_MAX: usize = 256;
 
@@ -108,15 +105,6 @@ impl Tail {
             self.look_for_bytes();
         }
         self.store_new_rows();
-    }
-
-    /// Makes room for paths that are new, at once: growing by and by leaves memory behind that is of no use.
-    fn make_room(&mut self, found: &[PathBuf]) {
-        let new = found.iter().filter(|path| !self.by_path.contains_key(*path)).count();
-        if new > ROOM_FROM {
-            (self.by_path.reserve(new), self.by_inode.reserve(new), self.names.reserve(new));
-            (self.files.reserve(new), self.slots.reserve(new), self.chains.reserve(new));
-        }
     }
 
     /// Queues the files that grew or shrank without being told of.
@@ -756,6 +744,7 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         last: Default::default(),
         queued: false,
         at_eof: true,
+        room: 0,
         bulk: false,
         unadvised: 0,
         orphan_until: None,

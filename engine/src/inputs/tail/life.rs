@@ -10,11 +10,23 @@ use super::watch::Folder;
 use crate::job::Position;
 use codecs::charset::Charset;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// So many new paths at once are many.
+const ROOM_FROM: usize = 100;
+
 impl Tail {
+    /// Makes room for paths that are new, at once: growing by and by leaves memory behind that is of no use.
+    pub(super) fn make_room(&mut self, found: &[PathBuf]) {
+        let new = found.iter().filter(|path| !self.by_path.contains_key(*path)).count();
+        if new > ROOM_FROM {
+            (self.by_path.reserve(new), self.by_inode.reserve(new), self.names.reserve(new));
+            (self.files.reserve(new), self.slots.reserve(new), self.chains.reserve(new));
+        }
+    }
+
     /// Nothing more is read from the file.
     pub(super) fn finish(&mut self, id: Id) {
         let Some(file) = self.files.get_mut(id) else { return };

@@ -72,7 +72,10 @@ impl Tail {
                 self.charge_half_line(id, line_at);
                 continue;
             }
-            let charge = file.partial.len() + if file.bulk { self.settings.block_bytes } else { STAGE_BYTES };
+            let charge = match file.bulk {
+                true => (file.partial.len() + self.settings.block_bytes).max(file.room),
+                false => file.partial.len() + STAGE_BYTES,
+            };
             admitted = self.engine.admit(charge);
             match admitted {
                 true => picked.push((id, charge)),
@@ -367,6 +370,10 @@ impl Tail {
             };
             let long = first_long(charset, &buffer[start..start + whole], self.settings.line_limit);
             let Some((at, end)) = long else {
+                if whole > 0 {
+                    let long = carried >= GROWS_IN_PLACE;
+                    file.room = if long { carried + self.settings.block_bytes } else { 0 };
+                }
                 // What stands before the half line that is left is known where it is all here.
                 file.before_line = file.before_line.filter(|_| start == first);
                 if let Some(before) = &mut file.before_line {
@@ -639,15 +646,17 @@ impl Tail {
 }
 
 /// A buffer that begins with the unfinished line of a file and has room up to `capacity`: a copy, or the line itself when
-/// it is long.
+/// it is long and has the room. A long line gets twice its room, so that it is not copied for each read.
 fn carry(file: &mut File, engine: &dyn Engine, capacity: usize) -> Vec<u8> {
-    if file.partial.len() >= GROWS_IN_PLACE {
-        let mut buffer = std::mem::take(&mut file.partial);
-        buffer.reserve(capacity.saturating_sub(buffer.len()));
-        return buffer;
+    let long = file.partial.len() >= GROWS_IN_PLACE;
+    if long && file.partial.capacity() >= capacity {
+        return std::mem::take(&mut file.partial);
     }
-    let mut buffer = engine.buffer(capacity);
+    let mut buffer = engine.buffer(if long { capacity.max(2 * file.partial.len()) } else { capacity });
     buffer.extend_from_slice(&file.partial);
+    if long {
+        engine.recycle(std::mem::take(&mut file.partial));
+    }
     buffer
 }
 

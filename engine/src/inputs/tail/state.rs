@@ -136,6 +136,8 @@ pub(super) struct File {
     pub(super) queued: bool,
     /// True when the last read came to its end.
     pub(super) at_eof: bool,
+    /// Bytes of a buffer that holds lines as long as the last one, where that was longer than a block; else 0.
+    pub(super) room: usize,
     /// True while it is far behind: whole blocks are read.
     pub(super) bulk: bool,
     /// Bytes read since the kernel was last told that it may forget them.
