@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 
+/// More jobs than this wait for nobody who gathers.
+const GATHERED_MAX: usize = 4;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that run jobs.
@@ -27,6 +30,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// Threads that sleep and that nobody has woken yet.
     asleep: usize,
+    /// Who has more jobs to come at once.
+    gathering: usize,
     closed: bool,
 }
 
@@ -61,13 +66,30 @@ impl Workers {
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.shared.queue.lock().expect("queue lock");
         queue.jobs.push_back(Box::new(job));
-        // Waking costs a system call.
-        let wake = queue.asleep > 0;
+        // Waking costs a system call, and a thread that finds one small job only sleeps again before the next.
+        let wake = queue.asleep > 0 && (queue.gathering == 0 || queue.jobs.len() > GATHERED_MAX);
         queue.asleep -= usize::from(wake);
         drop(queue);
         if wake {
             self.shared.came.notify_one();
         }
+    }
+}
+
+impl Workers {
+    /// More jobs are to come at once: threads that sleep may do so until [`Workers::gathered`].
+    pub fn gather(&self) {
+        self.shared.queue.lock().expect("queue lock").gathering += 1;
+    }
+
+    /// They have come.
+    pub fn gathered(&self) {
+        let mut queue = self.shared.queue.lock().expect("queue lock");
+        queue.gathering -= 1;
+        let wake = if queue.gathering == 0 { queue.asleep.min(queue.jobs.len()) } else { 0 };
+        queue.asleep -= wake;
+        drop(queue);
+        (0..wake).for_each(|_| self.shared.came.notify_one());
     }
 }
 
@@ -108,12 +130,21 @@ mod tests {
     fn every_job_runs_once_and_in_order_of_coming() {
         let workers = Workers::new(1, || ()).expect("workers");
         let (sender, order) = channel();
-        for n in 0..1000 {
-            let sender = sender.clone();
-            workers.spawn(move || sender.send(n).expect("a receiver"));
+        for group in 0..100 {
+            workers.gather();
+            for n in 0..10 {
+                let sender = sender.clone();
+                workers.spawn(move || sender.send(group * 10 + n).expect("a receiver"));
+            }
+            workers.gathered();
+            if group % 10 == 0 {
+                // The thread sleeps in between.
+                let last = order.iter().take(if group == 0 { 10 } else { 100 }).last();
+                assert_eq!(last, Some(group * 10 + 9));
+            }
         }
         drop((workers, sender));
-        assert!(order.iter().eq(0..1000), "what was queued runs before the end");
+        assert!(order.iter().eq(910..1000), "what was queued runs before the end");
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub trait Engine: Send + Sync {
     /// Hands a block on; records of one source leave in the order of these calls. `end` is the position behind the
     /// block's last byte: it is committed when all of the block's records are accepted.
     fn submit(&self, source: &Source, block: Block, end: Position);
+    /// Between `true` and `false`, blocks are submitted one after the other without a wait.
+    fn gather(&self, more: bool) {
+        let _ = more;
+    }
     /// No more lines will come from this source: what is pending in it (a multi-line group) is flushed.
     fn close(&self, source: &Source);
     /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,

@@ -314,6 +314,13 @@ impl Engine for InputShared {
         source.submit(Some(block), end, Some(charge.of_process(bytes.saturating_mul(self.reserve))));
     }
 
+    fn gather(&self, more: bool) {
+        match more {
+            true => self.workers.gather(),
+            false => self.workers.gathered(),
+        }
+    }
+
     fn close(&self, source: &Source) {
         source.flush_pending();
     }

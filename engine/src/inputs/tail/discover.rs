@@ -15,6 +15,7 @@ use super::siblings::{Folders, Listed};
 use super::state::{File, Id, Slot};
 use super::watch::{Change, Event, Folder};
 use crate::log;
+use rustix::fd::AsRawFd;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -466,12 +467,15 @@ impl Tail {
     fn open_in(&mut self, slot_id: Id, ignored: Option<u64>) {
         let Some(slot) = self.slots.get(slot_id) else { return };
         let path = slot.path.clone();
-        let opened =
-            rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-                .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
-        let (fd, stat) = match opened {
+        let (fd, stat) = match open_file(&path) {
+            Ok((fd, _)) if fd.as_raw_fd() as u64 >= self.descriptors => {
+                return self.no_descriptor(slot_id, path);
+            }
             Ok(opened) => opened,
             Err(rustix::io::Errno::NOENT) => return self.forget_vacant(slot_id),
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                return self.no_descriptor(slot_id, path);
+            }
             Err(error) => {
                 let error = std::io::Error::from(error);
                 self.tell_once(
@@ -785,6 +789,5 @@ pub(super) fn coarse_now() -> (i64, i64) {
 
 /// The name that an open file has now.
 fn name_of(file: &File) -> Option<PathBuf> {
-    use rustix::fd::AsRawFd;
     std::fs::read_link(format!("/proc/self/fd/{}", file.fd.as_raw_fd())).ok()
 }

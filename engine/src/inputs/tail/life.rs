@@ -8,6 +8,7 @@ use super::read::undelivered;
 use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id};
 use super::watch::Folder;
 use crate::job::Position;
+use crate::log;
 use codecs::charset::Charset;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,25 @@ impl Tail {
                 slot.current = None;
             }
         }
+    }
+
+    /// There are more files than may be open: told once, counted for each; a scan tries again.
+    pub(super) fn no_descriptor(&mut self, slot: Id, path: PathBuf) {
+        if self.told.insert((path.clone(), "open")) {
+            self.engine.metrics().read_errors.fetch_add(1, Relaxed);
+        }
+        if self.told.insert((PathBuf::new(), "descriptors")) {
+            log!(
+                Error,
+                self.settings.name,
+                "{} and maybe others are not read: {} files are open, and no more may be; raise the limit of open files \
+                 (`ulimit -n`, `LimitNOFILE=`). It is tried again every `refresh_interval`; \
+                 ripsaw_input_read_errors_total counts such files",
+                path.display(),
+                self.engine.metrics().files_open.load(Relaxed)
+            );
+        }
+        self.forget_vacant(slot);
     }
 
     /// A slot without a file stays while its chain may be continued.

@@ -67,6 +67,10 @@ const DEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often the lag of files that are behind is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
+/// Descriptors that are left to outputs, connections and databases, however many files there are: else nothing that is
+/// read could be delivered.
+const DESCRIPTORS_LEFT: u64 = 256;
+
 /// What the options compile into.
 #[derive(Clone, Debug)]
 struct Settings {
@@ -106,6 +110,8 @@ struct Tail {
     engine: InputContext,
     reader: Reader,
     watcher: Watcher,
+    /// File descriptors from this number on are for the rest of the program.
+    descriptors: u64,
     database: Option<Database>,
     files: Slab<File>,
     slots: Slab<Slot>,
@@ -432,7 +438,7 @@ impl Input for Configuration {
 impl Tail {
     /// Opens the `DB` and the watcher; `None` when the `DB` is another program's (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
-        raise_file_limit();
+        let descriptors = raise_file_limit();
         let (database, reopen_at) = open_database(&settings, &*engine)?;
         let (watcher, refused) = Watcher::new(settings.inotify);
         if let Some(error) = refused {
@@ -448,6 +454,7 @@ impl Tail {
             engine,
             reader,
             watcher,
+            descriptors,
             database,
             files: Slab::new(),
             slots: Slab::new(),
@@ -705,9 +712,11 @@ impl Timers {
     }
 }
 
-/// Lets the process have as many open files as it may.
-fn raise_file_limit() {
+/// Lets the process have as many open files as it may; gives how many of them may be files that are read.
+fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit - (limit / 4).min(DESCRIPTORS_LEFT)
 }

@@ -83,9 +83,12 @@ impl Tail {
             }
         }
         if !picked.is_empty() {
-            for (index, outcome) in self.run_batch(&picked).into_iter().enumerate() {
+            let outcomes = self.run_batch(&picked);
+            self.engine.gather(true);
+            for (index, outcome) in outcomes.into_iter().enumerate() {
                 self.take(index, outcome);
             }
+            self.engine.gather(false);
         } else if blocked {
             return false;
         }
