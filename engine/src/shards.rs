@@ -251,20 +251,21 @@ impl Source {
         };
         *self.last_end.lock().expect("end lock") = end;
         self.input.job_started();
+        let bytes = block.as_ref().map_or(0, |block| block.bytes().len());
         let job = Job { sequence, block, end, charge };
         let source = self.clone();
         if let Some(turn) = turn {
-            self.input.workers.spawn(move || source.run_in_turn(job, turn));
+            self.input.workers.spawn(bytes, move || source.run_in_turn(job, turn));
             return;
         }
         if !self.stateful() {
-            self.input.workers.spawn(move || source.run(job));
+            self.input.workers.spawn(bytes, move || source.run(job));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.jobs.push_back(job);
         if !std::mem::replace(&mut waiting.running, true) {
-            self.input.workers.spawn(move || source.run_waiting());
+            self.input.workers.spawn(bytes, move || source.run_waiting());
         }
     }
 
@@ -298,7 +299,8 @@ impl Source {
     /// Hands the serial stage over.
     fn leave(&self, turn: u64) {
         if let Some(next) = self.input.pipeline.serial.leave(turn) {
-            self.input.workers.spawn(next);
+            // A serial filter is slow: it counts for more than its bytes.
+            self.input.workers.spawn(LARGE_BLOCK_BYTES, next);
         }
     }
 
@@ -356,7 +358,8 @@ impl Source {
         waiting.running = !waiting.jobs.is_empty();
         if waiting.running {
             let source = self.clone();
-            self.input.workers.spawn(move || source.run_waiting());
+            let next = waiting.jobs.front().and_then(|job| job.block.as_ref()).map_or(0, |b| b.bytes().len());
+            self.input.workers.spawn(next, move || source.run_waiting());
         }
     }
 
@@ -579,13 +582,10 @@ impl Source {
         {
             let mut order = self.order.lock().expect("order lock");
             // Most jobs come in their order: those need no place to wait.
-            let mut ready = match order.next == sequence {
-                true => Some(queued),
-                false => {
-                    order.finished.insert(sequence, queued);
-                    None
-                }
-            };
+            let mut ready = Some(queued);
+            if order.next != sequence {
+                order.finished.extend(ready.take().map(|queued| (sequence, queued)));
+            }
             // Sending under the lock keeps the order between workers that finish at once: outside of it, a worker that
             // took job 1 out could be overtaken by one that sends job 2. A lane's own lock is held for a push only.
             while let Some(held) = ready {

@@ -6,10 +6,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// More jobs than this wait for nobody who gathers.
-const GATHERED_MAX: usize = 4;
+/// So many bytes may wait for a thread that has nothing to do before another one is woken: a millisecond or a few of work.
+const BYTES_PER_THREAD: usize = 64 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -19,7 +19,6 @@ pub struct Workers {
     threads: rayon::ThreadPool,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     came: Condvar,
@@ -27,8 +26,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
-    /// Threads that sleep and that nobody has woken yet.
+    jobs: VecDeque<(usize, Job)>,
+    /// Bytes that they are to go through.
+    bytes: usize,
+    /// Threads that are awake (or will be) and have no job.
+    free: usize,
+    /// Of those, who sleep still.
+    woken: usize,
+    /// Threads that sleep, and nobody has woken them.
     asleep: usize,
     /// Who has more jobs to come at once.
     gathering: usize,
@@ -45,10 +50,13 @@ impl Workers {
             .num_threads(threads)
             .thread_name(|n| format!("shard-{n}"))
             .build()?;
-        let shared: Arc<Shared> = Arc::default();
+        let queue = Queue { free: threads, ..Queue::default() };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), came: Condvar::new() });
         let of_threads = shared.clone();
         pool.spawn_broadcast(move |_| {
-            while let Some(job) = of_threads.next() {
+            let mut worked = false;
+            while let Some(job) = of_threads.next(worked) {
+                worked = true;
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
                     panicked();
                 }
@@ -62,21 +70,28 @@ impl Workers {
         self.threads.current_num_threads()
     }
 
-    /// Runs a job when those before it have begun.
-    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+    /// Runs a job, which is to go through so many `bytes`, when those before it have begun.
+    pub fn spawn(&self, bytes: usize, job: impl FnOnce() + Send + 'static) {
+        let bytes = bytes.max(1);
         let mut queue = self.shared.queue.lock().expect("queue lock");
-        queue.jobs.push_back(Box::new(job));
-        // Waking costs a system call, and a thread that finds one small job only sleeps again before the next.
-        let wake = queue.asleep > 0 && (queue.gathering == 0 || queue.jobs.len() > GATHERED_MAX);
-        queue.asleep -= usize::from(wake);
-        drop(queue);
-        if wake {
-            self.shared.came.notify_one();
+        queue.jobs.push_back((bytes, Box::new(job)));
+        queue.bytes += bytes;
+        if queue.gathering == 0 {
+            self.wake(queue);
         }
     }
-}
 
-impl Workers {
+    /// Wakes as many threads as there is work for. Waking costs two system calls, and one thread may be through with
+    /// several small jobs before another one is awake.
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        let wanted = queue.bytes.div_ceil(BYTES_PER_THREAD);
+        let more = wanted.saturating_sub(queue.free).min(queue.asleep);
+        queue.asleep -= more;
+        (queue.free, queue.woken) = (queue.free + more, queue.woken + more);
+        drop(queue);
+        (0..more).for_each(|_| self.shared.came.notify_one());
+    }
+
     /// More jobs are to come at once: threads that sleep may do so until [`Workers::gathered`].
     pub fn gather(&self) {
         self.shared.queue.lock().expect("queue lock").gathering += 1;
@@ -86,26 +101,30 @@ impl Workers {
     pub fn gathered(&self) {
         let mut queue = self.shared.queue.lock().expect("queue lock");
         queue.gathering -= 1;
-        let wake = if queue.gathering == 0 { queue.asleep.min(queue.jobs.len()) } else { 0 };
-        queue.asleep -= wake;
-        drop(queue);
-        (0..wake).for_each(|_| self.shared.came.notify_one());
+        if queue.gathering == 0 {
+            self.wake(queue);
+        }
     }
 }
 
 impl Shared {
-    /// The next job; `None` when no more will come.
-    fn next(&self) -> Option<Job> {
+    /// The next job of a thread that has `worked` on another one; `None` when no more will come.
+    fn next(&self, worked: bool) -> Option<Job> {
         let mut queue = self.queue.lock().expect("queue lock");
+        queue.free += usize::from(worked);
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            if let Some((bytes, job)) = queue.jobs.pop_front() {
+                (queue.bytes, queue.free) = (queue.bytes - bytes, queue.free - 1);
                 return Some(job);
             }
             if queue.closed {
                 return None;
             }
-            queue.asleep += 1;
-            queue = self.came.wait(queue).expect("queue lock");
+            (queue.free, queue.asleep) = (queue.free - 1, queue.asleep + 1);
+            // The kernel may wake a thread that nobody has woken.
+            let asleep = |queue: &mut Queue| queue.woken == 0 && !queue.closed;
+            queue = self.came.wait_while(queue, asleep).expect("queue lock");
+            queue.woken = queue.woken.saturating_sub(1);
         }
     }
 }
@@ -134,7 +153,7 @@ mod tests {
             workers.gather();
             for n in 0..10 {
                 let sender = sender.clone();
-                workers.spawn(move || sender.send(group * 10 + n).expect("a receiver"));
+                workers.spawn(n, move || sender.send(group * 10 + n).expect("a receiver"));
             }
             workers.gathered();
             if group % 10 == 0 {
@@ -161,9 +180,9 @@ mod tests {
         let (sender, done) = channel();
         for n in 0..300 {
             let (own, sender) = (workers.clone(), sender.clone());
-            workers.spawn(move || {
+            workers.spawn(0, move || {
                 let sent = sender.clone();
-                own.spawn(move || sent.send(n).expect("a receiver"));
+                own.spawn(1 << 20, move || sent.send(n).expect("a receiver"));
                 assert!(n % 100 != 7, "as asked");
             });
         }
