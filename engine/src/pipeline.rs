@@ -214,6 +214,8 @@ pub struct JobCounters {
     pub invalid: u64,
     /// Multi-line records that were cut at their limit.
     pub truncated: u64,
+    /// Lines in which something had no meaning in their encoding.
+    pub replaced: u64,
 }
 
 impl JobCounters {
@@ -224,6 +226,9 @@ impl JobCounters {
         input.invalid.fetch_add(self.invalid, Relaxed);
         if self.truncated > 0 {
             input.multiline_truncated.fetch_add(self.truncated, Relaxed);
+        }
+        if self.replaced > 0 {
+            input.replaced_lines.fetch_add(self.replaced, Relaxed);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
 use bumpalo::Bump;
+use codecs::charset::Charset;
 use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +40,8 @@ pub struct Source {
     route: Arc<Route>,
     order: Mutex<Order>,
     commits: Mutex<Commits>,
-    state: Mutex<SourceState>,
+    /// What its decoder holds back, where it does.
+    state: Mutex<Option<Box<SourceState>>>,
     /// What the filters on its way ask of it.
     reach: Reach,
     /// What they hold back.
@@ -249,20 +251,21 @@ impl Source {
         };
         *self.last_end.lock().expect("end lock") = end;
         self.input.job_started();
+        let bytes = block.as_ref().map_or(0, |block| block.bytes().len());
         let job = Job { sequence, block, end, charge };
         let source = self.clone();
         if let Some(turn) = turn {
-            self.input.workers.spawn_fifo(move || source.run_in_turn(job, turn));
+            self.input.workers.spawn(bytes, move || source.run_in_turn(job, turn));
             return;
         }
         if !self.stateful() {
-            self.input.workers.spawn_fifo(move || source.run(job));
+            self.input.workers.spawn(bytes, move || source.run(job));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.jobs.push_back(job);
         if !std::mem::replace(&mut waiting.running, true) {
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            self.input.workers.spawn(bytes, move || source.run_waiting());
         }
     }
 
@@ -296,7 +299,8 @@ impl Source {
     /// Hands the serial stage over.
     fn leave(&self, turn: u64) {
         if let Some(next) = self.input.pipeline.serial.leave(turn) {
-            self.input.workers.spawn_fifo(next);
+            // A serial filter is slow: it counts for more than its bytes.
+            self.input.workers.spawn(LARGE_BLOCK_BYTES, next);
         }
     }
 
@@ -333,14 +337,15 @@ impl Source {
 
     fn pending(&self) -> Option<Position> {
         let end = *self.last_end.lock().expect("end lock");
-        let decoder = self.state.lock().expect("source state lock").pending(end);
+        let decoder = self.state.lock().expect("source state lock").as_ref().and_then(|s| s.pending(end));
         let filters = self.holding.lock().expect("holding lock").oldest().map(|m| position_of(m, end));
         decoder.into_iter().chain(filters).min()
     }
 
     /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
     pub fn take_partial(&self) -> Vec<u8> {
-        std::mem::take(&mut self.state.lock().expect("source state lock").partial)
+        let mut state = self.state.lock().expect("source state lock");
+        state.as_mut().map(|s| std::mem::take(&mut s.partial)).unwrap_or_default()
     }
 
     /// Runs one waiting job, then makes way for other sources.
@@ -353,7 +358,8 @@ impl Source {
         waiting.running = !waiting.jobs.is_empty();
         if waiting.running {
             let source = self.clone();
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            let next = waiting.jobs.front().and_then(|job| job.block.as_ref()).map_or(0, |b| b.bytes().len());
+            self.input.workers.spawn(next, move || source.run_waiting());
         }
     }
 
@@ -424,7 +430,7 @@ impl Source {
             sinks.clear();
             self.state.clear_poison();
             self.holding.clear_poison();
-            *self.state.lock().expect("source state lock") = SourceState::default();
+            *self.state.lock().expect("source state lock") = None;
             *self.holding.lock().expect("holding lock") = Holding::default();
             self.tell_failure(job);
         }
@@ -500,9 +506,9 @@ impl Source {
         let mut run = |bytes: Option<&[u8]>, position: Position, last: bool, counters: &mut JobCounters| {
             worker.arena.reset();
             // What the decoder held back may be older than the bytes that set it free.
-            let oldest = state.as_ref().and_then(|s| s.pending(job.end));
+            let oldest = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
             let mut run = JobRun {
-                state: state.as_deref_mut(),
+                state: state.as_mut().map(|s| &mut **s.get_or_insert_default()),
                 holding: holding.as_deref_mut(),
                 later: later.as_deref_mut(),
                 mark: mark(oldest.map_or(position, |o| o.min(position))),
@@ -524,7 +530,7 @@ impl Source {
             Some(block) => {
                 let (bytes, mut at) = (block.bytes(), 0);
                 while at < bytes.len() {
-                    let len = slice_len(&bytes[at..], decoder.lines());
+                    let len = slice_len(&bytes[at..], decoder.lines(), self.info.charset);
                     let position = Position { offset: block.position.offset + at as u64, ..block.position };
                     run(Some(&bytes[at..at + len]), position, at + len == bytes.len(), &mut counters);
                     at += len;
@@ -532,7 +538,7 @@ impl Source {
                 counters.bytes += bytes.len() as u64;
             }
         }
-        let decoder = state.as_ref().and_then(|s| s.pending(job.end));
+        let decoder = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
         let filters = holding.as_ref().and_then(|h| h.oldest()).map(|m| position_of(m, job.end));
         (decoder.into_iter().chain(filters).min(), counters)
     }
@@ -575,17 +581,24 @@ impl Source {
         }
         {
             let mut order = self.order.lock().expect("order lock");
-            order.finished.insert(sequence, queued);
+            // Most jobs come in their order: those need no place to wait.
+            let mut ready = Some(queued);
+            if order.next != sequence {
+                order.finished.extend(ready.take().map(|queued| (sequence, queued)));
+            }
             // Sending under the lock keeps the order between workers that finish at once: outside of it, a worker that
             // took job 1 out could be overtaken by one that sends job 2. A lane's own lock is held for a push only.
-            while let Some(ready) = {
-                let next = order.next;
-                order.finished.remove(&next)
-            } {
-                order.next += 1;
-                for (output, lane, held) in ready {
+            while let Some(held) = ready {
+                for (output, lane, held) in held {
                     self.queue(output, lane, held);
                 }
+                order.next += 1;
+                let next = order.next;
+                ready = order.finished.remove(&next);
+            }
+            if order.finished.is_empty() {
+                // An empty map keeps a node, of each source.
+                order.finished = BTreeMap::new();
             }
         }
         // In this order: once all is decoded and delivered, all is acknowledged.
@@ -617,6 +630,10 @@ impl Source {
             commits.first += 1;
             reached = Some(end);
         }
+        if commits.jobs.is_empty() {
+            // Most sources of many are idle.
+            commits.jobs = VecDeque::new();
+        }
         if let (Some(position), Some(cursor)) = (reached, &self.info.cursor) {
             cursor.committed(position);
         }
@@ -626,12 +643,14 @@ impl Source {
 }
 
 /// How many bytes to give a decoder at once: whole lines where it wants them.
-fn slice_len(bytes: &[u8], lines: bool) -> usize {
+fn slice_len(bytes: &[u8], lines: bool, charset: Charset) -> usize {
     if !lines || bytes.len() <= SLICE_BYTES {
         return bytes.len();
     }
-    match codecs::lines::whole_lines(&bytes[..SLICE_BYTES]) {
-        0 => memchr::memchr(b'\n', &bytes[SLICE_BYTES..]).map_or(bytes.len(), |n| SLICE_BYTES + n + 1),
+    match charset.whole_lines(&bytes[..SLICE_BYTES]) {
+        0 => charset
+            .first_newline(&bytes[SLICE_BYTES..])
+            .map_or(bytes.len(), |n| SLICE_BYTES + n + charset.unit()),
         len => len,
     }
 }
@@ -731,7 +750,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
             let common = Common {
                 pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
-                workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("workers")),
+                workers: Arc::new(crate::workers::Workers::new(2, || ()).expect("workers")),
                 runtime: runtime.handle().clone(),
                 blocks: Arc::new(Pool::new(1, 1 << 20)),
                 segments: Arc::new(Pool::new(1, 1 << 20)),
@@ -747,7 +766,12 @@ mod tests {
                 InputShared::new(name, decoder, Vec::new(), None, Buffer::Memory, metrics.clone(), &common)
                     .expect("an eventfd");
             let cursor = Arc::new(Last::default());
-            let source = input.open(SourceInfo { tag: "t".into(), path: None, cursor: Some(cursor.clone()) });
+            let source = input.open(SourceInfo {
+                tag: "t".into(),
+                path: None,
+                charset: Default::default(),
+                cursor: Some(cursor.clone()),
+            });
             let first = submit(&input, &source, b"fine\n", 0);
             submit(&input, &source, b"!\n", 5);
             submit(&input, &source, b"fine again\n", 7);

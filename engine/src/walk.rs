@@ -129,6 +129,11 @@ impl<'j> JobRun<'j> {
         self.counters.truncated += records;
     }
 
+    /// Counts lines in which something became U+FFFD.
+    pub fn count_replaced(&mut self, lines: u64) {
+        self.counters.replaced += lines;
+    }
+
     /// What a line must hold to survive the first filter of this tag, where that is known.
     pub fn survival(&self) -> Option<Arc<Survival>> {
         self.sinks[0].route.survival.clone()

@@ -424,6 +424,11 @@ static METRICS: &[Metric] = &[
         Input(|m| of(&m.failed_jobs)),
     ),
     Metric::counter(
+        "ripsaw_input_replaced_lines_total",
+        "Number of lines with bytes that mean nothing in the encoding of their file, each now U+FFFD.",
+        Tail(|m| of(&m.replaced_lines)),
+    ),
+    Metric::counter(
         "ripsaw_input_bytes_lost_total",
         "Number of bytes that a rotation or truncation destroyed before they were read.",
         Tail(|m| of(&m.bytes_lost)),
