@@ -111,6 +111,9 @@ pub(super) fn run_with(
         made: &mut made,
         held: Some(held),
         mark,
+        may_wait: false,
+        awaited: &mut None,
+        pod: &mut None,
     };
     let outcome = match input {
         Some(_) => filter.apply(&mut record, &mut context),
@@ -124,7 +127,7 @@ pub(super) fn run_with(
     *time = record.time;
     match outcome {
         Outcome::Keep | Outcome::Failed => (vec![json(&record)], None),
-        Outcome::Drop => (Vec::new(), None),
+        Outcome::Drop | Outcome::Wait => (Vec::new(), None),
         Outcome::Retag { tag, keep } => (vec![json(&record)], Some((tag.to_owned(), keep))),
         Outcome::Replace | Outcome::Reenter => {
             if let Some(first) = made.first() {
