@@ -65,7 +65,9 @@ mod tests {
         let ran = Arc::new(AtomicUsize::new(0));
         let work = || {
             let ran = ran.clone();
-            Box::new(move || drop(ran.fetch_add(1, Ordering::Relaxed))) as Work
+            Box::new(move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            }) as Work
         };
         let awaited = Awaited::default();
         awaited.then(work());

@@ -126,7 +126,7 @@ mod tests {
                 "a.b-c.d kube-system my-app-x ID -",
             ),
             // The prefix is passed over by its length alone.
-            ("x.y.z.abcdefghijklmnopqrst.pod-1_ns-1_app-ID.log", "pod-1 ns-1 app ID -"),
+            ("x.y.z.abcdefghijklmnopqrst.pod-1_ns-1_app-ID.log", "st.pod-1 ns-1 app ID -"),
             // The pattern may begin inside a name, as there.
             ("kube.var.log.containers.Pod-1_ns-1_app-ID.log", "od-1 ns-1 app ID -"),
             ("kube.var.log.containers.pod_ns_c_d-ID.log", "pod ns c_d ID -"),

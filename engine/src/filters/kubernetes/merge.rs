@@ -31,7 +31,7 @@ pub(super) fn merge<'a>(
         _ => None,
     };
     let Some(content) = content else { return };
-    let content = if merge.trim { content.trimmed() } else { content };
+    let content = if merge.trim { content.trimmed(context) } else { content };
     if !merge.keep {
         record.fields.remove(at);
     }
@@ -42,7 +42,7 @@ pub(super) fn merge<'a>(
 enum Content<'a> {
     /// A map that was there as a value.
     Value(Value<'a>),
-    /// A canonical map in the text: no text in it ends in a line end, as none holds a backslash.
+    /// A canonical map in the text.
     Raw(&'a [u8]),
     /// The fields of a map in the text.
     Fields(Fields<'a>),
@@ -50,8 +50,15 @@ enum Content<'a> {
 
 impl<'a> Content<'a> {
     /// Takes line ends off the texts at the top.
-    fn trimmed(self) -> Content<'a> {
-        let Content::Fields(mut fields) = self else { return self };
+    fn trimmed(self, context: &FilterContext<'a, '_>) -> Content<'a> {
+        let mut fields = match self {
+            Content::Fields(fields) => fields,
+            Content::Raw(raw) if may_end_a_line(raw) => match json::expand(Value::Json(raw), context.arena) {
+                Value::Map(opened) => copied(opened, context),
+                _ => return Content::Raw(raw),
+            },
+            other => return other,
+        };
         for field in &mut fields {
             if let Value::Text(text) = &mut field.value {
                 text.bytes = trim(text.bytes);
@@ -112,11 +119,7 @@ fn map<'a>(text: &'a [u8], context: &mut FilterContext<'a, '_>) -> Option<Conten
     }
     match parse_value(text, context.arena, &mut context.parsing.json) {
         Ok(Value::Json(raw)) => Some(Content::Raw(raw)),
-        Ok(Value::Map(opened)) => {
-            let mut fields = Fields::with_capacity_in(opened.len(), context.arena);
-            fields.extend_from_slice_copy(opened);
-            Some(Content::Fields(fields))
-        }
+        Ok(Value::Map(opened)) => Some(Content::Fields(copied(opened, context))),
         // Something may stand behind it that is no value.
         _ => object(text, context),
     }
@@ -130,6 +133,17 @@ fn object<'a>(text: &'a [u8], context: &mut FilterContext<'a, '_>) -> Option<Con
     let mut fields = Fields::with_capacity_in(16, context.arena);
     parse_object(text, context.arena, &mut context.parsing.json, &mut fields).ok()?;
     Some(Content::Fields(fields))
+}
+
+fn copied<'a>(opened: &[Field<'a>], context: &FilterContext<'a, '_>) -> Fields<'a> {
+    let mut fields = Fields::with_capacity_in(opened.len(), context.arena);
+    fields.extend_from_slice_copy(opened);
+    fields
+}
+
+/// True when a text in this JSON may end in something that [`trim`] takes off.
+fn may_end_a_line(raw: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', raw).any(|at| matches!(raw.get(at + 1..at + 3), Some(b"n\"" | b"r\"")))
 }
 
 /// Without line ends: newlines, and `\n` and `\r` as two characters; what would leave nothing leaves one character.

@@ -248,14 +248,14 @@ impl Pod {
     }
 }
 
-/// A map as the one field that it becomes. Where its JSON form is canonical, that is what passes through; else its values
-/// stay apart, each in the shortest form that it has.
+/// A map as the one field that it becomes. Where its JSON form is canonical ([`Value::Json`]), that is what passes through;
+/// else its values stay apart, each in the shortest form that it has.
 fn written<'a>(key: &'static str, fields: &'a [Field<'a>]) -> Box<[u8]> {
     let map = Value::Map(fields);
     let mut json = Vec::new();
     write_value(&mut json, &map, Escape::Ascii);
-    let canonical = json.iter().all(|&b| (b' '..=b'~').contains(&b) && b != b'\\');
-    let value = if canonical { Value::Json(&json) } else { map };
+    // Characters that outputs may write in either of two ways have become `\u…`.
+    let value = if memchr::memmem::find(&json, br"\u").is_none() { Value::Json(&json) } else { map };
     let mut bytes = Vec::new();
     stash::keep(&mut bytes, &[Field::new(Text::plain(key.as_bytes()), value)]);
     bytes.into()
