@@ -32,3 +32,4 @@ pub mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod walk;
+pub mod worker;

@@ -15,11 +15,10 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
-use crate::random::Random;
 use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
-use bumpalo::Bump;
+use crate::worker::Worker;
 use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -700,28 +699,6 @@ pub fn now() -> Timestamp {
     Timestamp { secs: now.as_secs() as i64, nanos: now.subsec_nanos() }
 }
 
-/// What a worker keeps between jobs.
-#[derive(Default)]
-struct Worker {
-    arena: Bump,
-    parsing: codecs::parsers::Scratch,
-    grouping: codecs::multiline::Scratch,
-    text: Vec<u8>,
-    random: Random,
-}
-
-impl Worker {
-    /// Gives up what an unusually large line or record made it hold; `block` bytes were read.
-    fn trim(&mut self, block: usize) {
-        let large = block > LARGE_BLOCK_BYTES
-            || self.arena.allocated_bytes() > ARENA_KEPT_BYTES
-            || self.text.capacity() > LARGE_BLOCK_BYTES;
-        if large {
-            *self = Worker { random: std::mem::take(&mut self.random), ..Worker::default() };
-        }
-    }
-}
-
 /// The bytes in a buffer that is not much larger than they are: a segment may wait for long.
 fn fitted(bytes: Vec<u8>, pool: &crate::budget::Pool) -> Vec<u8> {
     if bytes.capacity() <= 2 * bytes.len() + FITS_SLACK {
@@ -732,10 +709,6 @@ fn fitted(bytes: Vec<u8>, pool: &crate::budget::Pool) -> Vec<u8> {
     fitted
 }
 
-/// A block beyond this held a line longer than the usual block.
-const LARGE_BLOCK_BYTES: usize = 512 * 1024;
-/// An arena larger than this is not kept.
-pub const ARENA_KEPT_BYTES: usize = 2 << 20;
 /// So much of a segment's buffer may be empty, however little is in it.
 const FITS_SLACK: usize = 4096;
 

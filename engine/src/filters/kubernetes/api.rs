@@ -5,11 +5,13 @@
 //! client, and there is a new one after each failed request.
 
 use super::options::{Access, Server};
+use crate::log;
 use bytes::Bytes;
 use codecs::conf::{Diagnostics, Entry, Section, Span};
 use http_body_util::Full;
 use outputs::client::{Answer, Client, Limits, Sink};
 use outputs::net::{NetOptions, TlsOptions};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,9 +29,13 @@ pub(super) enum Whom {
 
 /// Both servers.
 pub(super) struct Api {
+    /// For messages.
+    name: String,
     access: Access,
     clients: [Mutex<Option<Arc<Client>>>; 2],
     token: tokio::sync::Mutex<Option<Token>>,
+    /// That there is no token was told.
+    told: AtomicBool,
 }
 
 struct Token {
@@ -38,8 +44,14 @@ struct Token {
 }
 
 impl Api {
-    pub(super) fn new(access: Access) -> Api {
-        Api { access, clients: Default::default(), token: tokio::sync::Mutex::default() }
+    pub(super) fn new(access: Access, name: &str) -> Api {
+        Api {
+            name: name.to_owned(),
+            access,
+            clients: Default::default(),
+            token: tokio::sync::Mutex::default(),
+            told: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn access(&self) -> &Access {
@@ -104,7 +116,8 @@ impl Api {
         })();
         let Some((endpoint, net)) = endpoint else {
             let said: Vec<_> = diagnostics.list.iter().map(|found| found.message.as_str()).collect();
-            return Err(said.join("; "));
+            // There they have other names.
+            return Err(said.join("; ").replace("`tls.ca_", "`kube_ca_"));
         };
         Client::new(endpoint, net)
     }
@@ -158,6 +171,13 @@ impl Api {
             None => std::fs::read(&self.access.token_file).ok(),
         };
         let text = read.filter(|text| text.len() <= TOKEN_BYTES_MAX);
+        if text.is_none() && !self.told.swap(true, Relaxed) {
+            let from = match &self.access.token_command {
+                Some(_) => "`kube_token_command` prints".to_owned(),
+                None => format!("{} (`kube_token_file`) holds", self.access.token_file.display()),
+            };
+            log!(Warn, self.name, "no token: {from} none; requests go out without one");
+        }
         let text = text.map(|text| [b"Bearer ", text.trim_ascii()].concat());
         let header = text.and_then(|text| {
             let mut header = http::HeaderValue::from_bytes(&text).ok()?;

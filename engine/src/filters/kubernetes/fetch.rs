@@ -36,6 +36,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 pub(super) const BACKOFF: Backoff =
     Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(30) };
 
+/// Between two attempts for a single object, that records wait for.
+const OBJECT_BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), cap: Duration::from_secs(1) };
+
 /// How pods are learnt of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -101,7 +104,8 @@ async fn run(store: Arc<Store>, access: Access, asks: mpsc::UnboundedReceiver<As
     let watches = access.kubelet.is_none() && access.preload.is_none() && store.settings.pods;
     let mode = watch::Sender::new(if watches { Mode::Starting } else { Mode::Asking });
     let (gets, listed) = (Semaphore::new(GETS_MAX), tokio::sync::Mutex::default());
-    let fetcher = Arc::new(Fetcher { store, api: Api::new(access), mode, gets, listed });
+    let api = Api::new(access, &store.settings.name);
+    let fetcher = Arc::new(Fetcher { store, api, mode, gets, listed });
     let watching = async {
         match watches {
             true => fetcher.watch_pods().await,
@@ -133,7 +137,7 @@ impl Fetcher {
             Ask::Namespace(name) => tokio::time::timeout(PATIENCE, self.namespace(name)).await,
         };
         match answered {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => self.store.settled(&ask, FAILED_AGAIN),
             Ok(Err(Refusal::Absent(why))) => self.store.missing(&ask, &why, ABSENT_AGAIN),
             Ok(Err(Refusal::Failed(why))) => self.store.missing(&ask, &why, FAILED_AGAIN),
             Err(_) => {
@@ -149,7 +153,7 @@ impl Fetcher {
             return self.learn_pod(key, &text);
         }
         self.come_to_know(key).await;
-        if self.store.knows(key) && *self.mode.borrow() == Mode::Watching {
+        if !self.store.is_asked(key) {
             return Ok(());
         }
         if self.api.access().kubelet.is_some() {
@@ -204,7 +208,7 @@ impl Fetcher {
             match self.object_once(path).await {
                 Err(Refusal::Failed(why)) if attempt < ATTEMPTS_MAX => {
                     log!(Debug, self.store.settings.name, "GET {path}: {why}");
-                    tokio::time::sleep(BACKOFF.wait(attempt)).await;
+                    tokio::time::sleep(OBJECT_BACKOFF.wait(attempt)).await;
                     attempt += 1;
                 }
                 result => return result,
@@ -250,7 +254,7 @@ impl Fetcher {
                     Ok(_) => *listed = Some(Instant::now()),
                     Err(Refusal::Failed(_)) if attempt < ATTEMPTS_MAX => {
                         drop(listed);
-                        tokio::time::sleep(BACKOFF.wait(attempt)).await;
+                        tokio::time::sleep(OBJECT_BACKOFF.wait(attempt)).await;
                         attempt += 1;
                         continue;
                     }
@@ -306,7 +310,7 @@ impl Fetcher {
 }
 
 /// Attempts for one object before it is given up; patience is over sooner where they take long.
-const ATTEMPTS_MAX: u32 = 8;
+const ATTEMPTS_MAX: u32 = 16;
 /// How long a list may take to begin.
 const LIST_MAX: Duration = Duration::from_secs(30);
 

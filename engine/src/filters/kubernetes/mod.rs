@@ -32,7 +32,7 @@ use options::{Options, Origin, Settings};
 use outputs::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use store::{Answer, Store};
+use store::{Answer, Counters, Store};
 use tokio::sync::Notify;
 
 /// The plugin.
@@ -190,74 +190,46 @@ impl Kubernetes {
         if !self.waits() {
             return Vec::new();
         }
-        let counters = &self.store.counters;
-        let one = |name, help, labels, value: &AtomicU64| Counter {
+        let one = |(name, help, kind, read): &Counted| Counter {
             name,
             help,
-            labels,
-            value: value.load(Relaxed),
+            labels: kind.iter().map(|kind| ("kind", (*kind).to_owned())).collect(),
+            value: read(&self.store.counters).load(Relaxed),
         };
-        let requests = [("list", &counters.lists), ("watch", &counters.watches), ("get", &counters.gets)];
-        let requests = requests.map(|(kind, value)| {
-            let labels = vec![("kind", kind.to_owned())];
-            one(
-                "kubernetes_api_requests_total",
-                "Requests to the API server or the kubelet, by kind.",
-                labels,
-                value,
-            )
-        });
-        let mut all = vec![
-            one(
-                "kubernetes_lookups_total",
-                "Look-ups of a pod, one for each 16 KiB of a source.",
-                vec![],
-                &counters.lookups,
-            ),
-            one(
-                "kubernetes_hits_total",
-                "Look-ups that were answered from what is known.",
-                vec![],
-                &counters.hits,
-            ),
-            one("kubernetes_waits_total", "Look-ups that had to wait for the API.", vec![], &counters.waits),
-            one(
-                "kubernetes_records_without_metadata_total",
-                "Records that went out with what their tag tells only.",
-                vec![],
-                &counters.without,
-            ),
-            one(
-                "kubernetes_records_without_pod_total",
-                "Records whose tag names no pod.",
-                vec![],
-                &counters.unnamed,
-            ),
-            one(
-                "kubernetes_api_errors_total",
-                "Requests that failed or were refused.",
-                vec![],
-                &counters.request_errors,
-            ),
-            one(
-                "kubernetes_watch_restarts_total",
-                "Watches that broke or were too old.",
-                vec![],
-                &counters.watch_restarts,
-            ),
-            one(
-                "kubernetes_objects_too_large_total",
-                "Objects of the API beyond 3 MiB, passed over.",
-                vec![],
-                &counters.too_large,
-            ),
-        ];
-        all.extend(requests);
-        let pods = AtomicU64::new(self.store.pods());
-        all.push(one("kubernetes_pods", "Pods that are known.", vec![], &pods));
+        let mut all: Vec<Counter> = COUNTED.iter().map(one).collect();
+        let (name, help) = ("kubernetes_pods", "Pods that are known.");
+        all.push(Counter { name, help, labels: Vec::new(), value: self.store.pods() });
         all
     }
 }
+
+/// Name, help, kind of request, and where it is counted.
+type Counted = (&'static str, &'static str, Option<&'static str>, fn(&Counters) -> &AtomicU64);
+
+const REQUESTS: (&str, &str) =
+    ("kubernetes_api_requests_total", "Requests to the API server or the kubelet, by kind.");
+
+/// What the filter counts.
+const COUNTED: &[Counted] = &[
+    ("kubernetes_lookups_total", "Look-ups of a pod, one for each 16 KiB of a source.", None, |c| &c.lookups),
+    ("kubernetes_hits_total", "Look-ups that were answered from what is known.", None, |c| &c.hits),
+    ("kubernetes_waits_total", "Look-ups that had to wait for the API.", None, |c| &c.waits),
+    (
+        "kubernetes_records_without_metadata_total",
+        "Records that went out with what their tag tells only.",
+        None,
+        |c| &c.without,
+    ),
+    ("kubernetes_records_without_pod_total", "Records whose tag names no pod.", None, |c| &c.unnamed),
+    ("kubernetes_api_errors_total", "Requests that failed or were refused.", None, |c| &c.request_errors),
+    ("kubernetes_watch_restarts_total", "Watches that broke or were too old.", None, |c| &c.watch_restarts),
+    ("kubernetes_objects_too_large_total", "Objects of the API beyond 3 MiB, passed over.", None, |c| {
+        &c.too_large
+    }),
+    (REQUESTS.0, REQUESTS.1, Some("list"), |c| &c.lists),
+    (REQUESTS.0, REQUESTS.1, Some("watch"), |c| &c.watches),
+    (REQUESTS.0, REQUESTS.1, Some("get"), |c| &c.gets),
+];
 
 impl Settings {
     /// False where neither pods nor namespaces are wanted: then records stay as they are, as in Fluent Bit.

@@ -2,7 +2,7 @@
 //!
 //! Owns: every answer, who waits for one, the counters. Never: asks the API itself (see `fetch.rs`), waits.
 //! Invariants: what records of a container get is encoded once, until its pod changes; everything that was asked for is
-//! answered, by [`Store::learn`], [`Store::missing`] or [`Store::close`], and then whoever waits goes on; at most
+//! answered, by [`Store::learn`], [`Store::missing`], [`Store::settled`] or [`Store::close`], and then whoever waits goes on; at most
 //! [`BYTES_MAX`] bytes and [`PODS_MAX`] pods are kept, those used last.
 
 use super::identity::{Identity, NoPod};
@@ -394,6 +394,26 @@ impl Store {
         }
     }
 
+    /// True while somebody waits to be told of a pod.
+    pub(super) fn is_asked(&self, key: &PodKey) -> bool {
+        self.lock().pods.get(key).is_some_and(|slot| slot.asked.is_some())
+    }
+
+    /// All is told that will be: who waits still (for what an answer did not hold) goes on.
+    pub(super) fn settled(&self, ask: &Ask, again: Duration) {
+        let until = Some(Instant::now() + again);
+        let awaited = {
+            let inner = &mut *self.lock();
+            match ask {
+                Ask::Pod(key) => inner.pods.get_mut(key).and_then(|slot| slot.settled(until)),
+                Ask::Namespace(name) => inner.namespaces.get_mut(name).and_then(|slot| slot.settled(until)),
+            }
+        };
+        if let Some(awaited) = awaited {
+            awaited.end();
+        }
+    }
+
     /// True when a pod is known.
     pub(super) fn knows(&self, key: &PodKey) -> bool {
         self.lock().pods.get(key).is_some_and(|slot| slot.known.is_some())
@@ -440,6 +460,11 @@ impl Store {
 const CONTAINERS_MAX: usize = 32;
 
 impl<T> Slot<T> {
+    /// Ends a question that is open still.
+    fn settled(&mut self, until: Option<Instant>) -> Option<Arc<Awaited>> {
+        self.asked.is_some().then(|| self.answered(until)).flatten()
+    }
+
     /// Nobody knows; true when records are without it for the first time.
     fn missed(&mut self, until: Option<Instant>) -> (Option<Arc<Awaited>>, bool) {
         let first = self.known.is_none() && !std::mem::replace(&mut self.told, true);

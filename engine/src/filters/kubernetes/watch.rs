@@ -18,10 +18,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The server ends a watch after so long, and up to twice that; the next one goes on where it ended.
+/// The server ends a watch after so long, and up to 30 s more, so that not all nodes come back at once; the next one goes
+/// on where it ended.
 const WATCH_SECONDS: u64 = 290;
 /// A watch that is silent for longer than the server may let it be is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(2 * WATCH_SECONDS + 30);
+const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 90);
 /// A watch that lasted so long is no reason for a back-off.
 const LASTING: Duration = Duration::from_secs(10);
 /// Rights that were missing may be given later.
@@ -164,7 +165,7 @@ impl Fetcher {
     /// One watch, until it ends; `version` goes along with its events.
     async fn watch_once(&self, node: &str, version: &mut String) -> Ended {
         self.store.counters.watches.fetch_add(1, Relaxed);
-        let jitter = BACKOFF.wait(20).as_secs() % WATCH_SECONDS;
+        let jitter = BACKOFF.wait(20).as_secs();
         let path = format!(
             "/api/v1/pods?watch=1&allowWatchBookmarks=true&fieldSelector=spec.nodeName%3D{}&resourceVersion={}&timeoutSeconds={}",
             escaped(node),
