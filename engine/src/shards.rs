@@ -7,7 +7,7 @@
 //! holds something back of has one job under way at a time; filters with one state for all are met in the order of
 //! `submit`, whatever the source.
 
-use crate::decode::{SourceState, mark, position_of};
+use crate::decode::{SourceState, mark, position_of, slice_len};
 use crate::filters::Holding;
 use crate::inputs::InputShared;
 use crate::inputs::shared::Buffer;
@@ -26,9 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use crate::walk::JobRun;
-
-/// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
-const SLICE_BYTES: usize = 16 * 1024;
 
 /// An open source.
 pub struct Source {
@@ -679,17 +676,6 @@ impl Source {
         }
         drop(commits);
         self.input.job_ended();
-    }
-}
-
-/// How many bytes to give a decoder at once: whole lines where it wants them.
-fn slice_len(bytes: &[u8], lines: bool) -> usize {
-    if !lines || bytes.len() <= SLICE_BYTES {
-        return bytes.len();
-    }
-    match codecs::lines::whole_lines(&bytes[..SLICE_BYTES]) {
-        0 => memchr::memchr(b'\n', &bytes[SLICE_BYTES..]).map_or(bytes.len(), |n| SLICE_BYTES + n + 1),
-        len => len,
     }
 }
 
