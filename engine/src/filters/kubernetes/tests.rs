@@ -6,8 +6,9 @@ use super::pod::{Object, PodKey};
 use super::store::{Ask, Subject};
 use super::*;
 use codecs::conf::Variables;
-use codecs::json::Scratch;
+use codecs::json::{Escape, Scratch, parse_object, write_value};
 use codecs::parsers::Parser;
+use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -354,4 +355,92 @@ fn the_store_keeps_within_its_bytes() {
     assert!((40..store::BYTES_MAX as u64 / 100_000 + 1).contains(&pods), "{pods} pods");
     assert!(filter.store.knows(&key("p299")) && !filter.store.knows(&key("p0")), "the oldest went");
     assert!(filter.memory_max() > store::BYTES_MAX);
+}
+
+/// JSON of any kind, with texts that end in line ends.
+fn json() -> impl Strategy<Value = String> {
+    let text = r#"([a-z é]|\\n|\\r|\\\\|\\"|\\u00e9){0,4}"#.prop_map(|text| format!("\"{text}\""));
+    let leaf = prop_oneof![text, Just("1.50".to_owned()), Just("null".to_owned()), Just("{}".to_owned())];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+            prop::collection::btree_map("[a-d]", inner, 0..3).prop_map(|map| object(&map)),
+        ]
+    })
+}
+
+fn object(map: &std::collections::BTreeMap<String, String>) -> String {
+    let members: Vec<_> = map.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+    format!("{{{}}}", members.join(" , "))
+}
+
+/// What stands in `log`: a map most often, with something around it.
+fn content() -> impl Strategy<Value = String> {
+    let map = prop::collection::btree_map("[a-d]", json(), 0..4).prop_map(|map| object(&map));
+    let around = prop::sample::select(&["", " ", "\n"][..]);
+    let map = (around.clone(), map, around).prop_map(|(a, map, b)| format!("{a}{map}{b}"));
+    prop_oneof![5 => map, 1 => json(), 1 => "[ -~]{0,12}"]
+}
+
+fn quoted(text: &[u8]) -> String {
+    let mut out = Vec::new();
+    write_value(&mut out, &Value::text(text), Escape::Ascii);
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+/// The members that a merge adds, written one by one.
+fn merged(content: &str, trims: bool) -> Option<Vec<String>> {
+    let arena = Bump::new();
+    let mut fields = codecs::record::Fields::new_in(&arena);
+    parse_object(content.as_bytes(), &arena, &mut Scratch::default(), &mut fields).ok()?;
+    let member = |field: &Field<'_>| {
+        let mut value = Vec::new();
+        match field.value.as_text() {
+            Some(text) if trims => {
+                let mut text = text.to_vec();
+                while text.len() > 1 {
+                    let keep = match () {
+                        () if text.ends_with(b"\n") => text.len() - 1,
+                        () if text.ends_with(b"\\n") || text.ends_with(b"\\r") => text.len() - 2,
+                        () => break,
+                    };
+                    text.truncate(keep);
+                }
+                value.extend(quoted(&text).into_bytes());
+            }
+            _ => write_value(&mut value, &field.value, Escape::Ascii),
+        }
+        format!("{}:{}", quoted(field.key.bytes), String::from_utf8_lossy(&value))
+    };
+    Some(fields.iter().map(member).collect())
+}
+
+proptest! {
+    /// The merge against one that writes each member out.
+    #[test]
+    fn merging_agrees_with_the_naive_way(content in content(), key: bool, keep: bool, trims: bool) {
+        let on = |on: bool| if on { "on" } else { "off" };
+        let key_line = if key { "\nMerge_Log_Key lp" } else { "" };
+        let lines = format!(
+            "Use_Tag_For_Meta On\nMerge_Log On\nKeep_Log {}\nMerge_Log_Trim {}{key_line}",
+            on(keep),
+            on(trims)
+        );
+        let filter = filter(&lines);
+        let record = format!(r#"{{"x":1,"log":{},"y":2}}"#, quoted(content.as_bytes()));
+        let made = run(&filter, &tag("p"), &record).expect("kept");
+        let found = merged(&content, trims);
+        let mut want = vec![r#""x":1"#.to_owned()];
+        if keep || found.is_none() {
+            want.push(format!("\"log\":{}", quoted(content.as_bytes())));
+        }
+        want.push(r#""y":2"#.to_owned());
+        match found {
+            Some(members) if key && !members.is_empty() => want.push(format!("\"lp\":{{{}}}", members.join(","))),
+            Some(members) => want.extend(members),
+            None => {}
+        }
+        let want = format!("{{{},\"kubernetes\":", want.join(","));
+        prop_assert!(made.starts_with(&want), "{lines}\n{made}\n{want}");
+    }
 }
