@@ -100,6 +100,15 @@ impl Drop for Closing {
     }
 }
 
+/// However answering a question ends, nobody waits for it any more.
+struct Settling<'s>(&'s Store, Ask);
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.0.settled(&self.1, FAILED_AGAIN);
+    }
+}
+
 async fn run(store: Arc<Store>, access: Access, asks: mpsc::UnboundedReceiver<Ask>) {
     let watches = access.kubelet.is_none() && access.preload.is_none() && store.settings.pods;
     let mode = watch::Sender::new(if watches { Mode::Starting } else { Mode::Asking });
@@ -132,17 +141,19 @@ impl Fetcher {
 
     /// Answers one question, at the latest when patience is over.
     async fn settle(&self, ask: Ask) {
-        let answered = match &ask {
+        let end = Settling(&self.store, ask);
+        let ask = &end.1;
+        let answered = match ask {
             Ask::Pod(key) => tokio::time::timeout(PATIENCE, self.pod(key)).await,
             Ask::Namespace(name) => tokio::time::timeout(PATIENCE, self.namespace(name)).await,
         };
         match answered {
-            Ok(Ok(())) => self.store.settled(&ask, FAILED_AGAIN),
-            Ok(Err(Refusal::Absent(why))) => self.store.missing(&ask, &why, ABSENT_AGAIN),
-            Ok(Err(Refusal::Failed(why))) => self.store.missing(&ask, &why, FAILED_AGAIN),
+            Ok(Ok(())) => {}
+            Ok(Err(Refusal::Absent(why))) => self.store.missing(ask, &why, ABSENT_AGAIN),
+            Ok(Err(Refusal::Failed(why))) => self.store.missing(ask, &why, FAILED_AGAIN),
             Err(_) => {
                 let why = format!("nobody answered within {PATIENCE:?}");
-                self.store.missing(&ask, &why, FAILED_AGAIN);
+                self.store.missing(ask, &why, FAILED_AGAIN);
             }
         }
     }
