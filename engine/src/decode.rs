@@ -47,6 +47,22 @@ pub trait Decoder: Send + Sync {
     }
 }
 
+/// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
+const SLICE_BYTES: usize = 16 * 1024;
+
+/// How many bytes to give a decoder at once: whole lines where it wants them.
+pub(crate) fn slice_len(bytes: &[u8], lines: bool, charset: Charset) -> usize {
+    if !lines || bytes.len() <= SLICE_BYTES {
+        return bytes.len();
+    }
+    match charset.whole_lines(&bytes[..SLICE_BYTES]) {
+        0 => charset
+            .first_newline(&bytes[SLICE_BYTES..])
+            .map_or(bytes.len(), |n| SLICE_BYTES + n + charset.unit()),
+        len => len,
+    }
+}
+
 /// What a source holds back between its jobs, as owned bytes.
 #[derive(Default)]
 pub struct SourceState {

@@ -33,3 +33,4 @@ pub mod supervisor;
 mod testing;
 pub mod walk;
 pub mod workers;
+mod workspace;

@@ -13,7 +13,7 @@ use crate::inputs::shared::Buffer;
 use crate::inputs::shared::Common;
 use crate::inputs::{Input, InputShared};
 use crate::metrics::InputMetrics;
-use crate::monitor::{Monitor, Watched, WatchedOutput};
+use crate::monitor::{Monitor, Watched, WatchedFilter, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
 use crate::plan::{Plan, PlannedFilter, PlannedOutput};
 use crate::queue::{Delivery, Lanes, Pressure};
@@ -605,10 +605,9 @@ fn monitor(
         plugin: i.plugin,
         metrics: Arc::new(InputMetrics::default()),
     });
-    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| Watched {
-        name: f.name.clone(),
-        plugin: p.plugin,
-        metrics: f.metrics.clone(),
+    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| WatchedFilter {
+        watched: Watched { name: f.name.clone(), plugin: p.plugin, metrics: f.metrics.clone() },
+        filter: f.filter.clone(),
     });
     let outputs = plan.outputs.iter().zip(&pipeline.outputs).map(|(p, o)| WatchedOutput {
         watched: Watched { name: o.name.clone(), plugin: p.plugin, metrics: o.lanes.metrics().clone() },

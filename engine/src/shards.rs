@@ -7,7 +7,7 @@
 //! holds something back of has one job under way at a time; filters with one state for all are met in the order of
 //! `submit`, whatever the source.
 
-use crate::decode::{SourceState, mark, position_of};
+use crate::decode::{SourceState, mark, position_of, slice_len};
 use crate::filters::Holding;
 use crate::inputs::InputShared;
 use crate::inputs::shared::Buffer;
@@ -15,12 +15,10 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
-use crate::random::Random;
 use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
-use bumpalo::Bump;
-use codecs::charset::Charset;
+use crate::workspace::{LARGE_BLOCK_BYTES, Workspace};
 use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,9 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use crate::walk::JobRun;
-
-/// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
-const SLICE_BYTES: usize = 16 * 1024;
 
 /// An open source.
 pub struct Source {
@@ -85,13 +80,27 @@ struct Job {
     charge: Option<Charge>,
 }
 
-/// A job that went as far as it could without the serial stage.
+/// A job that went as far as it could: without the serial stage, or without what a filter asked for.
 struct Early {
     job: Job,
     sinks: Vec<Sink>,
     later: Later,
+    /// It was the order to flush.
+    flushes: bool,
+    /// Position of the oldest line that the decoder holds back.
+    pending: Option<Position>,
     /// It ended in an internal error.
     failed: bool,
+}
+
+/// What is done once a job is through.
+#[derive(Clone, Copy)]
+enum Then {
+    Nothing,
+    /// The next job of its source runs.
+    Next,
+    /// The serial stage is handed over.
+    Leave(u64),
 }
 
 /// Counts down the segments of a job; the last one acknowledges it.
@@ -259,7 +268,7 @@ impl Source {
             return;
         }
         if !self.stateful() {
-            self.input.workers.spawn(bytes, move || source.run(job));
+            self.input.workers.spawn(bytes, move || source.run(job, Then::Nothing));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
@@ -274,21 +283,14 @@ impl Source {
     fn run_in_turn(self: Arc<Self>, job: Job, turn: u64) {
         let serial = &self.input.pipeline.serial;
         if serial.enter(turn) {
-            self.run(job);
-            return self.leave(turn);
+            return self.run(job, Then::Leave(turn));
         }
         let source = self.clone();
         let work: Turn = match self.stateful() {
-            true => Box::new(move || {
-                source.run(job);
-                source.leave(turn);
-            }),
+            true => Box::new(move || source.run(job, Then::Leave(turn))),
             false => {
                 let early = self.run_early(job);
-                Box::new(move || {
-                    source.run_late(early);
-                    source.leave(turn);
-                })
+                Box::new(move || source.run_late(early, Then::Leave(turn)))
             }
         };
         if let Some(work) = serial.arrive(turn, work) {
@@ -351,9 +353,22 @@ impl Source {
     /// Runs one waiting job, then makes way for other sources.
     fn run_waiting(self: Arc<Self>) {
         let job = self.waiting.lock().expect("source lock").jobs.pop_front();
-        if let Some(job) = job {
-            self.run(job);
+        match job {
+            Some(job) => self.run(job, Then::Next),
+            None => self.run_next(),
         }
+    }
+
+    /// Whatever waits behind a job that is through.
+    fn go_on(self: &Arc<Self>, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Next => self.run_next(),
+            Then::Leave(turn) => self.leave(turn),
+        }
+    }
+
+    fn run_next(self: &Arc<Self>) {
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.running = !waiting.jobs.is_empty();
         if waiting.running {
@@ -363,49 +378,88 @@ impl Source {
         }
     }
 
-    fn run(self: &Arc<Self>, mut job: Job) {
-        let mut sinks = self.sinks(&job);
-        let decoded = self.guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, None));
+    fn run(self: &Arc<Self>, mut job: Job, then: Then) {
+        let (mut sinks, mut later) = (self.sinks(&job), self.reach.waits.then(Later::default));
+        let decoded =
+            self.guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, later.as_mut()));
         let failed = decoded.is_none();
         let (pending, counters) = decoded.unwrap_or_default();
         counters.add_to(&self.input.metrics);
+        let flushes = job.block.is_none();
         self.give_block(&mut job);
-        let end = pending.map_or(job.end, |position| position.min(job.end));
-        self.finish(job.sequence, end, sinks, failed);
-        drop(job.charge);
-        if pending.is_some() {
-            self.input.flush_later(self);
-        }
+        let early = Early { job, sinks, later: later.unwrap_or_default(), flushes, pending, failed };
+        self.run_out(early, then);
     }
 
     /// Decodes, and leaves what meets the serial stage for its turn.
     fn run_early(&self, mut job: Job) -> Early {
-        let (mut sinks, mut later) = (self.sinks(&job), Later::default());
+        let (mut sinks, mut later) = (self.sinks(&job), Later::early());
         let decoded = self
             .guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, Some(&mut later)));
         let failed = decoded.is_none();
         if failed {
             later = Later::default();
         }
-        decoded.unwrap_or_default().1.add_to(&self.input.metrics);
+        let (pending, counters) = decoded.unwrap_or_default();
+        counters.add_to(&self.input.metrics);
+        let flushes = job.block.is_none();
         self.give_block(&mut job);
-        Early { job, sinks, later, failed }
+        Early { job, sinks, later, flushes, pending, failed }
     }
 
-    /// It is the job's turn in the serial stage.
-    fn run_late(self: &Arc<Self>, early: Early) {
-        let Early { job, mut sinks, later, failed } = early;
+    /// It is the job's turn in the serial stage, or what it waited for is there.
+    fn run_late(self: &Arc<Self>, early: Early, then: Then) {
+        let Early { job, mut sinks, later, flushes, pending, failed } = early;
         let (mut counters, now) = (JobCounters::default(), now());
+        let mut again = self.reach.waits.then(Later::default);
         let resumed = self.guarded(&job, &mut sinks, |worker, sinks| {
+            let mut holding = self.reach.holds_ms.map(|_| self.holding.lock().expect("holding lock"));
             let mut at = 0;
-            for &cut in &later.cuts {
+            for (n, &cut) in later.cuts.iter().enumerate() {
                 worker.arena.reset();
-                self.job_run(worker, sinks, &mut counters, now).resume(&later.bytes[at..cut]);
+                let mut run = JobRun {
+                    holding: holding.as_deref_mut(),
+                    later: again.as_mut(),
+                    ..self.job_run(worker, sinks, &mut counters, now)
+                };
+                run.resume(&later.bytes[at..cut]);
+                if run.holding.is_some() && n + 1 == later.cuts.len() {
+                    run.let_go(flushes);
+                }
+                if let Some(again) = &mut again {
+                    again.cuts.push(again.bytes.len());
+                }
                 at = cut;
             }
         });
-        self.finish(job.sequence, job.end, sinks, failed || resumed.is_none());
+        let failed = failed || resumed.is_none();
+        let again = again.unwrap_or_default();
+        self.run_out(Early { job, sinks, later: again, flushes, pending, failed }, then);
+    }
+
+    /// The end of a job's run: it leaves, or waits for what a filter asked for.
+    fn run_out(self: &Arc<Self>, mut early: Early, then: Then) {
+        if let Some(awaited) = early.later.awaited().filter(|_| !early.failed) {
+            let (source, bytes) = (self.clone(), early.later.bytes.len());
+            return awaited.then(Box::new(move || {
+                let workers = source.input.workers.clone();
+                workers.spawn(bytes, move || source.run_late(early, then));
+            }));
+        }
+        let Early { job, sinks, pending, failed, .. } = early;
+        let held = || {
+            let oldest = self.holding.lock().expect("holding lock").oldest();
+            oldest.map(|mark| position_of(mark, job.end))
+        };
+        let held = if self.reach.holds_ms.is_some() { held() } else { None };
+        let pending = pending.into_iter().chain(held).min();
+        let end = pending.map_or(job.end, |position| position.min(job.end));
+        self.finish(job.sequence, end, sinks, failed);
         drop(job.charge);
+        if pending.is_some() {
+            self.input.flush_later(self);
+        }
+        self.go_on(then);
     }
 
     /// Runs a part of a job. `None` after a panic in a decoder, filter or encoder: it is told and counted, what the job
@@ -414,7 +468,7 @@ impl Source {
         &self,
         job: &Job,
         sinks: &mut Vec<Sink>,
-        part: impl FnOnce(&mut Worker, &mut Vec<Sink>) -> R,
+        part: impl FnOnce(&mut Workspace, &mut Vec<Sink>) -> R,
     ) -> Option<R> {
         let run = std::panic::AssertUnwindSafe(|| {
             WORKER.with_borrow_mut(|worker| {
@@ -467,7 +521,7 @@ impl Source {
     /// A job's way through the pipeline, without anything that is held back.
     fn job_run<'j>(
         &'j self,
-        worker: &'j mut Worker,
+        worker: &'j mut Workspace,
         sinks: &'j mut Vec<Sink>,
         counters: &'j mut JobCounters,
         now: Timestamp,
@@ -487,14 +541,15 @@ impl Source {
             holding: None,
             later: None,
             mark: 0,
+            pod: None,
         }
     }
 
-    /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that is still pending.
+    /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that it holds back.
     fn decode(
         &self,
         job: &Job,
-        worker: &mut Worker,
+        worker: &mut Workspace,
         sinks: &mut Vec<Sink>,
         mut later: Option<&mut Later>,
     ) -> (Option<Position>, JobCounters) {
@@ -538,9 +593,7 @@ impl Source {
                 counters.bytes += bytes.len() as u64;
             }
         }
-        let decoder = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
-        let filters = holding.as_ref().and_then(|h| h.oldest()).map(|m| position_of(m, job.end));
-        (decoder.into_iter().chain(filters).min(), counters)
+        (state.as_ref().and_then(|s| s.as_ref()?.pending(job.end)), counters)
     }
 
     /// Queues what the job made once all jobs before it have done so.
@@ -642,45 +695,10 @@ impl Source {
     }
 }
 
-/// How many bytes to give a decoder at once: whole lines where it wants them.
-fn slice_len(bytes: &[u8], lines: bool, charset: Charset) -> usize {
-    if !lines || bytes.len() <= SLICE_BYTES {
-        return bytes.len();
-    }
-    match charset.whole_lines(&bytes[..SLICE_BYTES]) {
-        0 => charset
-            .first_newline(&bytes[SLICE_BYTES..])
-            .map_or(bytes.len(), |n| SLICE_BYTES + n + charset.unit()),
-        len => len,
-    }
-}
-
 /// Wall-clock time.
 pub fn now() -> Timestamp {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp { secs: now.as_secs() as i64, nanos: now.subsec_nanos() }
-}
-
-/// What a worker keeps between jobs.
-#[derive(Default)]
-struct Worker {
-    arena: Bump,
-    parsing: codecs::parsers::Scratch,
-    grouping: codecs::multiline::Scratch,
-    text: Vec<u8>,
-    random: Random,
-}
-
-impl Worker {
-    /// Gives up what an unusually large line or record made it hold; `block` bytes were read.
-    fn trim(&mut self, block: usize) {
-        let large = block > LARGE_BLOCK_BYTES
-            || self.arena.allocated_bytes() > ARENA_KEPT_BYTES
-            || self.text.capacity() > LARGE_BLOCK_BYTES;
-        if large {
-            *self = Worker { random: std::mem::take(&mut self.random), ..Worker::default() };
-        }
-    }
 }
 
 /// The bytes in a buffer that is not much larger than they are: a segment may wait for long.
@@ -693,15 +711,11 @@ fn fitted(bytes: Vec<u8>, pool: &crate::budget::Pool) -> Vec<u8> {
     fitted
 }
 
-/// A block beyond this held a line longer than the usual block.
-const LARGE_BLOCK_BYTES: usize = 512 * 1024;
-/// An arena larger than this is not kept.
-pub const ARENA_KEPT_BYTES: usize = 2 << 20;
 /// So much of a segment's buffer may be empty, however little is in it.
 const FITS_SLACK: usize = 4096;
 
 thread_local! {
-    static WORKER: RefCell<Worker> = RefCell::default();
+    static WORKER: RefCell<Workspace> = RefCell::default();
 }
 
 #[cfg(test)]
