@@ -32,6 +32,7 @@ fn ready(name: &str) -> Run {
 #[bench::time_clf(args = ("time_clf"), setup = ready)]
 #[bench::grep_literal(args = ("grep_literal"), setup = ready)]
 #[bench::grep_class(args = ("grep_class"), setup = ready)]
+#[cfg_attr(feature = "engine", bench::kubernetes(args = ("kubernetes"), setup = ready))]
 #[bench::write_plain(args = ("write_plain"), setup = ready)]
 #[bench::write_escaped(args = ("write_escaped"), setup = ready)]
 #[cfg_attr(feature = "outputs", bench::encode_file(args = ("encode_file"), setup = ready))]

@@ -10,6 +10,8 @@ mod encode;
 mod grep;
 mod input;
 mod json;
+#[cfg(feature = "engine")]
+mod kubernetes;
 mod multiline;
 #[cfg(feature = "outputs")]
 mod pack;
@@ -52,6 +54,8 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "time_clf", make: time::clf },
     Stage { name: "grep_literal", make: grep::literal },
     Stage { name: "grep_class", make: grep::class },
+    #[cfg(feature = "engine")]
+    Stage { name: "kubernetes", make: kubernetes::merged },
     Stage { name: "write_plain", make: write::plain },
     Stage { name: "write_escaped", make: write::escaped },
     #[cfg(feature = "outputs")]

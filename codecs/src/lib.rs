@@ -4,6 +4,7 @@
 //! Never: does I/O, reads a clock, starts a thread, panics on any input.
 
 pub mod accessor;
+pub mod charset;
 pub mod conf;
 pub mod forward;
 pub mod framing;

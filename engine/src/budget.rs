@@ -1,6 +1,7 @@
 //! Byte budgets: what is in memory is charged before it is read, and given back when it is gone.
 //!
-//! Invariant: `used` of a budget is the sum of the charges that are held against it.
+//! Invariants: `used` of a budget is the sum of the charges that are held against it; what is kept for as long as its
+//! source likes is at most a [`KEPT_SHARE`]th of it (or one thing), so that the rest always comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +11,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Of `used`, what waits for its source.
+    waiting: AtomicUsize,
 }
+
+/// What waits for its source may take one part in so many of a budget.
+pub const KEPT_SHARE: usize = 4;
 
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Budget> {
-        Arc::new(Budget { limit, used: AtomicUsize::new(0) })
+        Arc::new(Budget { limit, used: AtomicUsize::new(0), waiting: AtomicUsize::new(0) })
     }
 
     /// Bytes that may be used.
@@ -28,10 +34,29 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// True when `bytes` more fit, or when nothing is in use (so that one thing larger than the budget still passes).
+    /// True when `bytes` more fit, or when nothing is in use that will be given back by itself (so that one thing larger
+    /// than the budget still passes).
     pub fn fits(&self, bytes: usize) -> bool {
         let used = self.used();
-        used == 0 || used.saturating_add(bytes) <= self.limit
+        used.saturating_add(bytes) <= self.limit || used <= self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Charges what stays until its source goes on, a half line; false (and nothing is charged) when the share of such
+    /// bytes is used up. With `always`, it is never.
+    pub fn keep(&self, bytes: usize, always: bool) -> bool {
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before == 0 || before.saturating_add(bytes) <= self.limit / KEPT_SHARE;
+        match fits || always {
+            true => self.take(bytes),
+            false => drop(self.waiting.fetch_sub(bytes, Ordering::Relaxed)),
+        }
+        fits || always
+    }
+
+    /// Gives back what was kept.
+    pub fn let_go(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.give(bytes);
     }
 
     /// Charges without asking; see [`Budget::fits`].

@@ -3,6 +3,7 @@
 use crate::job::{Position, SourceInfo};
 use crate::pipeline::Survival;
 use crate::shards::JobRun;
+use codecs::charset::{Charset, Converted};
 use codecs::lines::Lines;
 use codecs::multiline::{Chain, DockerMode, FirstLine, Joined, State};
 use codecs::parsers::{Parsed, Parser};
@@ -43,6 +44,22 @@ pub trait Decoder: Send + Sync {
     /// Milliseconds after which what is held back is flushed.
     fn flush_ms(&self) -> u64 {
         2000
+    }
+}
+
+/// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
+const SLICE_BYTES: usize = 16 * 1024;
+
+/// How many bytes to give a decoder at once: whole lines where it wants them.
+pub(crate) fn slice_len(bytes: &[u8], lines: bool, charset: Charset) -> usize {
+    if !lines || bytes.len() <= SLICE_BYTES {
+        return bytes.len();
+    }
+    match charset.whole_lines(&bytes[..SLICE_BYTES]) {
+        0 => charset
+            .first_newline(&bytes[SLICE_BYTES..])
+            .map_or(bytes.len(), |n| SLICE_BYTES + n + charset.unit()),
+        len => len,
     }
 }
 
@@ -213,6 +230,40 @@ impl LineDecoder {
         }
     }
 
+    /// Records of the lines of a block that is at `position`.
+    #[inline]
+    fn lines<'j>(
+        &'j self,
+        lines: &mut impl Split<'j>,
+        position: Position,
+        source: &'j SourceInfo,
+        job: &mut JobRun<'j>,
+    ) {
+        let mut offset = position.offset;
+        let Some((grouping, state)) = self.options.multiline.as_ref().zip(job.take_state()) else {
+            while let Some(line) = lines.next() {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                if !(line.is_empty() && self.options.skip_empty_lines) {
+                    self.line(line, offset, source, job);
+                }
+                offset = position.offset + lines.offset() as u64;
+            }
+            return;
+        };
+        let cut_before = state.multiline.cut_count();
+        while let Some(line) = lines.next() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !(line.is_empty() && self.options.skip_empty_lines) {
+                let mark = mark(Position { offset, ..position });
+                let ready = grouping.step(&mut state.multiline, Some((line, mark)), job);
+                self.grouped(grouping, ready, offset, source, job);
+            }
+            offset = position.offset + lines.offset() as u64;
+        }
+        job.count_truncated(state.multiline.cut_count() - cut_before);
+        job.restore(state);
+    }
+
     /// One line without multi-line rules.
     #[inline]
     fn line<'j>(&'j self, line: &'j [u8], offset: u64, source: &'j SourceInfo, job: &mut JobRun<'j>) {
@@ -234,6 +285,24 @@ impl LineDecoder {
     }
 }
 
+/// The lines of a block, and how far they go.
+trait Split<'j>: Iterator<Item = &'j [u8]> {
+    /// Offset in the block of the first byte that no line has covered yet.
+    fn offset(&self) -> usize;
+}
+
+impl<'j> Split<'j> for Lines<'j> {
+    fn offset(&self) -> usize {
+        Lines::offset(self)
+    }
+}
+
+impl<'j> Split<'j> for Converted<'j> {
+    fn offset(&self) -> usize {
+        Converted::offset(self)
+    }
+}
+
 impl Decoder for LineDecoder {
     fn decode<'j>(
         &'j self,
@@ -242,40 +311,18 @@ impl Decoder for LineDecoder {
         source: &'j SourceInfo,
         job: &mut JobRun<'j>,
     ) {
-        let mut lines = Lines::new(block);
-        let state = job.take_state();
-        let mut offset = position.offset;
-        match (&self.options.multiline, state) {
-            (Some(grouping), Some(state)) => {
-                let cut_before = state.multiline.cut_count();
-                while let Some(line) = lines.next() {
-                    let line = line.strip_suffix(b"\r").unwrap_or(line);
-                    if !(line.is_empty() && self.options.skip_empty_lines) {
-                        let mark = mark(Position { offset, ..position });
-                        let ready = grouping.step(&mut state.multiline, Some((line, mark)), job);
-                        self.grouped(grouping, ready, offset, source, job);
-                    }
-                    offset = position.offset + lines.offset() as u64;
-                }
-                job.count_truncated(state.multiline.cut_count() - cut_before);
-                job.restore(state);
-            }
-            _ => {
-                let made_here = |s: &Survival| self.options.path_key.as_ref().is_some_and(|key| s.reads(key));
-                if let (Some(survival), false) = (job.survival(), self.options.skip_empty_lines)
-                    && !made_here(&survival)
-                {
-                    return self.survivors(&survival, block, position, source, job);
-                }
-                while let Some(line) = lines.next() {
-                    let line = line.strip_suffix(b"\r").unwrap_or(line);
-                    if !(line.is_empty() && self.options.skip_empty_lines) {
-                        self.line(line, offset, source, job);
-                    }
-                    offset = position.offset + lines.offset() as u64;
-                }
+        if !matches!(source.charset, Charset::Utf8) {
+            let mut lines = Converted::new(source.charset, block, job.arena());
+            self.lines(&mut lines, position, source, job);
+            return job.count_replaced(lines.replaced);
+        }
+        if self.options.multiline.is_none() && !self.options.skip_empty_lines {
+            let made_here = |s: &Survival| self.options.path_key.as_ref().is_some_and(|key| s.reads(key));
+            if let Some(survival) = job.survival().filter(|s| !made_here(s)) {
+                return self.survivors(&survival, block, position, source, job);
             }
         }
+        self.lines(&mut Lines::new(block), position, source, job);
     }
 
     fn flush<'j>(&'j self, source: &'j SourceInfo, job: &mut JobRun<'j>) {

@@ -2,6 +2,7 @@
 //!
 //! Owns: blocks, positions, what an input must give and gets back. Never: reads files, knows a parser.
 
+use codecs::charset::Charset;
 use std::sync::Arc;
 
 /// A place in a source's chain of files: the file by its number in the chain (rising with each rotation), then bytes.
@@ -72,6 +73,8 @@ pub struct SourceInfo {
     pub tag: Arc<str>,
     /// The path as found, for `Path_Key` and messages; of a connection, its peer's address.
     pub path: Option<Arc<str>>,
+    /// What its bytes are in.
+    pub charset: Charset,
     /// Told what is committed.
     pub cursor: Option<Arc<dyn Cursor>>,
 }

@@ -32,3 +32,5 @@ pub mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod walk;
+pub mod workers;
+mod workspace;

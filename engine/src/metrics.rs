@@ -27,6 +27,8 @@ pub struct InputMetrics {
     pub long_lines_truncated: AtomicU64,
     /// Multi-line groups cut because they were too long.
     pub multiline_truncated: AtomicU64,
+    /// Lines in which something had no meaning in the encoding of their file, and became U+FFFD.
+    pub replaced_lines: AtomicU64,
     /// Bytes that were destroyed before they could be read (a rotation, a truncation).
     pub bytes_lost: AtomicU64,
     /// Files or directories that could not be opened or read.

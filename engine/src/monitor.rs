@@ -24,12 +24,20 @@ pub struct WatchedOutput {
     pub output: Arc<dyn outputs::Output>,
 }
 
+/// A filter with what only it knows.
+pub struct WatchedFilter {
+    /// Name and counters.
+    pub watched: Watched<FilterMetrics>,
+    /// The filter, for counters of its own.
+    pub filter: Arc<dyn crate::filters::Filter>,
+}
+
 /// Everything that the monitoring server shows. Made once at start; the counters in it change.
 pub struct Monitor {
     /// Inputs in the order of the configuration.
     pub inputs: Vec<Watched<InputMetrics>>,
     /// Filters in the order of the configuration.
-    pub filters: Vec<Watched<FilterMetrics>>,
+    pub filters: Vec<WatchedFilter>,
     /// Outputs in the order of the configuration.
     pub outputs: Vec<WatchedOutput>,
     /// Bytes of the process.

@@ -26,8 +26,11 @@ pub struct FilterInstance {
     pub metrics: Arc<FilterMetrics>,
     /// What it must be sure of; asked once, as it is looked at per record.
     pub stage: Stage,
-    /// It is not met by every record at any time: it is of a stage, or passed by those that it gave their tag.
+    /// It is not met by every record at any time: it is of a stage, passed by those that it gave their tag, or lets
+    /// records wait.
     pub special: bool,
+    /// It may let records wait; asked once.
+    pub waits: bool,
     /// Set when a loop of tags was told.
     pub loop_told: AtomicBool,
 }
@@ -36,9 +39,10 @@ impl FilterInstance {
     /// An instance with fresh counters.
     pub fn new(name: String, matcher: Matcher, filter: Arc<dyn Filter>) -> FilterInstance {
         let stage = filter.stage();
-        let special = stage != Stage::Free || filter.retags();
+        let waits = filter.waits();
+        let special = stage != Stage::Free || filter.retags() || waits;
         let (metrics, loop_told) = (Arc::default(), AtomicBool::default());
-        FilterInstance { name, matcher, filter, metrics, stage, special, loop_told }
+        FilterInstance { name, matcher, filter, metrics, stage, special, waits, loop_told }
     }
 
     /// Tells once that a record was re-tagged over and over.
@@ -136,6 +140,8 @@ pub struct Reach {
     pub holds_ms: Option<u64>,
     /// One of them is of the serial stage.
     pub serial: bool,
+    /// One of them may let records wait.
+    pub waits: bool,
 }
 
 /// Routes kept by tag; beyond that the cache starts afresh (a source keeps its own).
@@ -199,6 +205,7 @@ impl Pipeline {
         Reach {
             holds_ms: met().filter_map(|f| f.filter.hold_ms()).min(),
             serial: met().any(|f| f.stage == Stage::Serial),
+            waits: met().any(|f| f.waits),
         }
     }
 }
@@ -214,6 +221,8 @@ pub struct JobCounters {
     pub invalid: u64,
     /// Multi-line records that were cut at their limit.
     pub truncated: u64,
+    /// Lines in which something had no meaning in their encoding.
+    pub replaced: u64,
 }
 
 impl JobCounters {
@@ -224,6 +233,9 @@ impl JobCounters {
         input.invalid.fetch_add(self.invalid, Relaxed);
         if self.truncated > 0 {
             input.multiline_truncated.fetch_add(self.truncated, Relaxed);
+        }
+        if self.replaced > 0 {
+            input.replaced_lines.fetch_add(self.replaced, Relaxed);
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::inputs::shared::reserve;
 use crate::inputs::{self, Configured};
 use crate::monitor::HealthCheck;
 use crate::retry::{Backoff, RetryLimit};
-use crate::shards::ARENA_KEPT_BYTES;
 use crate::storage;
+use crate::workspace::ARENA_KEPT_BYTES;
 use codecs::conf::OptionValue;
 use codecs::conf::options::{Repeats, check_names, check_repeats};
 use codecs::conf::values::{Size, Text};
@@ -619,7 +619,9 @@ impl Plan {
         let readers = line.saturating_mul(READ_COPIES * self.inputs.len());
         let jobs =
             line.saturating_mul(JOB_COPIES).max(group.saturating_mul(GROUP_COPIES)).saturating_mul(shards);
+        let known = self.filters.iter().map(|f| f.filter.memory_max()).sum::<usize>();
         let variable = data.saturating_add(requests).saturating_add(readers).saturating_add(jobs);
+        let variable = variable.saturating_add(known);
         // What the allocator keeps between one size and the next.
         variable.saturating_add(variable / 8).saturating_add(FIXED_BYTES + shards * SHARD_BYTES)
     }

@@ -13,18 +13,19 @@ use crate::inputs::shared::Buffer;
 use crate::inputs::shared::Common;
 use crate::inputs::{Input, InputShared};
 use crate::metrics::InputMetrics;
-use crate::monitor::{Monitor, Watched, WatchedOutput};
+use crate::monitor::{Monitor, Watched, WatchedFilter, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
 use crate::plan::{Plan, PlannedFilter, PlannedOutput};
 use crate::queue::{Delivery, Lanes, Pressure};
 use crate::reload::{self, Handover, Reloads};
 use crate::storage::{Store, StoredOutput};
+use crate::workers::Workers;
 use crate::{http_server, log};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Read buffers and segment buffers larger than this are not kept for reuse.
-const KEPT_CAPACITY_MAX: usize = 1 << 20;
+const KEPT_CAPACITY_MAX: usize = 2 << 20;
 
 /// Reads the configuration again: the new plan, or all that is wrong with it.
 pub type Replan = Arc<dyn Fn() -> Result<Plan, String> + Send + Sync>;
@@ -89,7 +90,7 @@ enum Next {
 
 /// What outlives a plan.
 struct Base {
-    workers: Arc<rayon::ThreadPool>,
+    workers: Arc<Workers>,
     blocks: Arc<Pool>,
     segments: Arc<Pool>,
     reloads: Arc<Reloads>,
@@ -107,13 +108,10 @@ struct Server {
 impl Base {
     fn new(plan: &Plan) -> Result<Base, String> {
         let shards = plan.settings.shards;
-        let workers = rayon::ThreadPoolBuilder::new()
-            .num_threads(shards)
-            .thread_name(|n| format!("shard-{n}"))
-            // A job catches its own panics (`Source::guarded`); without a handler, any other would abort the program.
-            .panic_handler(|_| log!(Error, "engine", "internal error on a worker; the others go on"))
-            .build()
-            .map_err(|e| format!("cannot start {shards} shards: {e}"))?;
+        // A job catches its own panics (`Source::guarded`); this is told of any other.
+        let panicked = || log!(Error, "engine", "internal error on a worker; the others go on");
+        let workers =
+            Workers::new(shards, panicked).map_err(|e| format!("cannot start {shards} shards: {e}"))?;
         Ok(Base {
             workers: Arc::new(workers),
             blocks: Arc::new(Pool::new(8, KEPT_CAPACITY_MAX)),
@@ -607,10 +605,9 @@ fn monitor(
         plugin: i.plugin,
         metrics: Arc::new(InputMetrics::default()),
     });
-    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| Watched {
-        name: f.name.clone(),
-        plugin: p.plugin,
-        metrics: f.metrics.clone(),
+    let filters = plan.filters.iter().zip(&pipeline.filters).map(|(p, f)| WatchedFilter {
+        watched: Watched { name: f.name.clone(), plugin: p.plugin, metrics: f.metrics.clone() },
+        filter: f.filter.clone(),
     });
     let outputs = plan.outputs.iter().zip(&pipeline.outputs).map(|(p, o)| WatchedOutput {
         watched: Watched { name: o.name.clone(), plugin: p.plugin, metrics: o.lanes.metrics().clone() },

@@ -7,7 +7,7 @@
 //! holds something back of has one job under way at a time; filters with one state for all are met in the order of
 //! `submit`, whatever the source.
 
-use crate::decode::{SourceState, mark, position_of};
+use crate::decode::{SourceState, mark, position_of, slice_len};
 use crate::filters::Holding;
 use crate::inputs::InputShared;
 use crate::inputs::shared::Buffer;
@@ -15,11 +15,10 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::pipeline::{JobCounters, Pipeline, Reach, Route};
 use crate::queue::{Charge, Queued};
-use crate::random::Random;
 use crate::serial::Turn;
 use crate::storage::{ChunkFile, Held, Stored};
 use crate::walk::{Later, Sink};
-use bumpalo::Bump;
+use crate::workspace::{LARGE_BLOCK_BYTES, Workspace};
 use codecs::record::Timestamp;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,9 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use crate::walk::JobRun;
-
-/// Bytes of a block that a decoder sees at once: its records' arena then stays in the second-level cache.
-const SLICE_BYTES: usize = 16 * 1024;
 
 /// An open source.
 pub struct Source {
@@ -39,7 +35,8 @@ pub struct Source {
     route: Arc<Route>,
     order: Mutex<Order>,
     commits: Mutex<Commits>,
-    state: Mutex<SourceState>,
+    /// What its decoder holds back, where it does.
+    state: Mutex<Option<Box<SourceState>>>,
     /// What the filters on its way ask of it.
     reach: Reach,
     /// What they hold back.
@@ -83,13 +80,27 @@ struct Job {
     charge: Option<Charge>,
 }
 
-/// A job that went as far as it could without the serial stage.
+/// A job that went as far as it could: without the serial stage, or without what a filter asked for.
 struct Early {
     job: Job,
     sinks: Vec<Sink>,
     later: Later,
+    /// It was the order to flush.
+    flushes: bool,
+    /// Position of the oldest line that the decoder holds back.
+    pending: Option<Position>,
     /// It ended in an internal error.
     failed: bool,
+}
+
+/// What is done once a job is through.
+#[derive(Clone, Copy)]
+enum Then {
+    Nothing,
+    /// The next job of its source runs.
+    Next,
+    /// The serial stage is handed over.
+    Leave(u64),
 }
 
 /// Counts down the segments of a job; the last one acknowledges it.
@@ -249,20 +260,21 @@ impl Source {
         };
         *self.last_end.lock().expect("end lock") = end;
         self.input.job_started();
+        let bytes = block.as_ref().map_or(0, |block| block.bytes().len());
         let job = Job { sequence, block, end, charge };
         let source = self.clone();
         if let Some(turn) = turn {
-            self.input.workers.spawn_fifo(move || source.run_in_turn(job, turn));
+            self.input.workers.spawn(bytes, move || source.run_in_turn(job, turn));
             return;
         }
         if !self.stateful() {
-            self.input.workers.spawn_fifo(move || source.run(job));
+            self.input.workers.spawn(bytes, move || source.run(job, Then::Nothing));
             return;
         }
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.jobs.push_back(job);
         if !std::mem::replace(&mut waiting.running, true) {
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            self.input.workers.spawn(bytes, move || source.run_waiting());
         }
     }
 
@@ -271,21 +283,14 @@ impl Source {
     fn run_in_turn(self: Arc<Self>, job: Job, turn: u64) {
         let serial = &self.input.pipeline.serial;
         if serial.enter(turn) {
-            self.run(job);
-            return self.leave(turn);
+            return self.run(job, Then::Leave(turn));
         }
         let source = self.clone();
         let work: Turn = match self.stateful() {
-            true => Box::new(move || {
-                source.run(job);
-                source.leave(turn);
-            }),
+            true => Box::new(move || source.run(job, Then::Leave(turn))),
             false => {
                 let early = self.run_early(job);
-                Box::new(move || {
-                    source.run_late(early);
-                    source.leave(turn);
-                })
+                Box::new(move || source.run_late(early, Then::Leave(turn)))
             }
         };
         if let Some(work) = serial.arrive(turn, work) {
@@ -296,7 +301,8 @@ impl Source {
     /// Hands the serial stage over.
     fn leave(&self, turn: u64) {
         if let Some(next) = self.input.pipeline.serial.leave(turn) {
-            self.input.workers.spawn_fifo(next);
+            // A serial filter is slow: it counts for more than its bytes.
+            self.input.workers.spawn(LARGE_BLOCK_BYTES, next);
         }
     }
 
@@ -333,73 +339,127 @@ impl Source {
 
     fn pending(&self) -> Option<Position> {
         let end = *self.last_end.lock().expect("end lock");
-        let decoder = self.state.lock().expect("source state lock").pending(end);
+        let decoder = self.state.lock().expect("source state lock").as_ref().and_then(|s| s.pending(end));
         let filters = self.holding.lock().expect("holding lock").oldest().map(|m| position_of(m, end));
         decoder.into_iter().chain(filters).min()
     }
 
     /// Takes the unfinished value of a stream whose jobs are all through, for whoever goes on with the stream.
     pub fn take_partial(&self) -> Vec<u8> {
-        std::mem::take(&mut self.state.lock().expect("source state lock").partial)
+        let mut state = self.state.lock().expect("source state lock");
+        state.as_mut().map(|s| std::mem::take(&mut s.partial)).unwrap_or_default()
     }
 
     /// Runs one waiting job, then makes way for other sources.
     fn run_waiting(self: Arc<Self>) {
         let job = self.waiting.lock().expect("source lock").jobs.pop_front();
-        if let Some(job) = job {
-            self.run(job);
+        match job {
+            Some(job) => self.run(job, Then::Next),
+            None => self.run_next(),
         }
+    }
+
+    /// Whatever waits behind a job that is through.
+    fn go_on(self: &Arc<Self>, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Next => self.run_next(),
+            Then::Leave(turn) => self.leave(turn),
+        }
+    }
+
+    fn run_next(self: &Arc<Self>) {
         let mut waiting = self.waiting.lock().expect("source lock");
         waiting.running = !waiting.jobs.is_empty();
         if waiting.running {
             let source = self.clone();
-            self.input.workers.spawn_fifo(move || source.run_waiting());
+            let next = waiting.jobs.front().and_then(|job| job.block.as_ref()).map_or(0, |b| b.bytes().len());
+            self.input.workers.spawn(next, move || source.run_waiting());
         }
     }
 
-    fn run(self: &Arc<Self>, mut job: Job) {
-        let mut sinks = self.sinks(&job);
-        let decoded = self.guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, None));
+    fn run(self: &Arc<Self>, mut job: Job, then: Then) {
+        let (mut sinks, mut later) = (self.sinks(&job), self.reach.waits.then(Later::default));
+        let decoded =
+            self.guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, later.as_mut()));
         let failed = decoded.is_none();
         let (pending, counters) = decoded.unwrap_or_default();
         counters.add_to(&self.input.metrics);
+        let flushes = job.block.is_none();
         self.give_block(&mut job);
-        let end = pending.map_or(job.end, |position| position.min(job.end));
-        self.finish(job.sequence, end, sinks, failed);
-        drop(job.charge);
-        if pending.is_some() {
-            self.input.flush_later(self);
-        }
+        let early = Early { job, sinks, later: later.unwrap_or_default(), flushes, pending, failed };
+        self.run_out(early, then);
     }
 
     /// Decodes, and leaves what meets the serial stage for its turn.
     fn run_early(&self, mut job: Job) -> Early {
-        let (mut sinks, mut later) = (self.sinks(&job), Later::default());
+        let (mut sinks, mut later) = (self.sinks(&job), Later::early());
         let decoded = self
             .guarded(&job, &mut sinks, |worker, sinks| self.decode(&job, worker, sinks, Some(&mut later)));
         let failed = decoded.is_none();
         if failed {
             later = Later::default();
         }
-        decoded.unwrap_or_default().1.add_to(&self.input.metrics);
+        let (pending, counters) = decoded.unwrap_or_default();
+        counters.add_to(&self.input.metrics);
+        let flushes = job.block.is_none();
         self.give_block(&mut job);
-        Early { job, sinks, later, failed }
+        Early { job, sinks, later, flushes, pending, failed }
     }
 
-    /// It is the job's turn in the serial stage.
-    fn run_late(self: &Arc<Self>, early: Early) {
-        let Early { job, mut sinks, later, failed } = early;
+    /// It is the job's turn in the serial stage, or what it waited for is there.
+    fn run_late(self: &Arc<Self>, early: Early, then: Then) {
+        let Early { job, mut sinks, later, flushes, pending, failed } = early;
         let (mut counters, now) = (JobCounters::default(), now());
+        let mut again = self.reach.waits.then(Later::default);
         let resumed = self.guarded(&job, &mut sinks, |worker, sinks| {
+            let mut holding = self.reach.holds_ms.map(|_| self.holding.lock().expect("holding lock"));
             let mut at = 0;
-            for &cut in &later.cuts {
+            for (n, &cut) in later.cuts.iter().enumerate() {
                 worker.arena.reset();
-                self.job_run(worker, sinks, &mut counters, now).resume(&later.bytes[at..cut]);
+                let mut run = JobRun {
+                    holding: holding.as_deref_mut(),
+                    later: again.as_mut(),
+                    ..self.job_run(worker, sinks, &mut counters, now)
+                };
+                run.resume(&later.bytes[at..cut]);
+                if run.holding.is_some() && n + 1 == later.cuts.len() {
+                    run.let_go(flushes);
+                }
+                if let Some(again) = &mut again {
+                    again.cuts.push(again.bytes.len());
+                }
                 at = cut;
             }
         });
-        self.finish(job.sequence, job.end, sinks, failed || resumed.is_none());
+        let failed = failed || resumed.is_none();
+        let again = again.unwrap_or_default();
+        self.run_out(Early { job, sinks, later: again, flushes, pending, failed }, then);
+    }
+
+    /// The end of a job's run: it leaves, or waits for what a filter asked for.
+    fn run_out(self: &Arc<Self>, mut early: Early, then: Then) {
+        if let Some(awaited) = early.later.awaited().filter(|_| !early.failed) {
+            let (source, bytes) = (self.clone(), early.later.bytes.len());
+            return awaited.then(Box::new(move || {
+                let workers = source.input.workers.clone();
+                workers.spawn(bytes, move || source.run_late(early, then));
+            }));
+        }
+        let Early { job, sinks, pending, failed, .. } = early;
+        let held = || {
+            let oldest = self.holding.lock().expect("holding lock").oldest();
+            oldest.map(|mark| position_of(mark, job.end))
+        };
+        let held = if self.reach.holds_ms.is_some() { held() } else { None };
+        let pending = pending.into_iter().chain(held).min();
+        let end = pending.map_or(job.end, |position| position.min(job.end));
+        self.finish(job.sequence, end, sinks, failed);
         drop(job.charge);
+        if pending.is_some() {
+            self.input.flush_later(self);
+        }
+        self.go_on(then);
     }
 
     /// Runs a part of a job. `None` after a panic in a decoder, filter or encoder: it is told and counted, what the job
@@ -408,7 +468,7 @@ impl Source {
         &self,
         job: &Job,
         sinks: &mut Vec<Sink>,
-        part: impl FnOnce(&mut Worker, &mut Vec<Sink>) -> R,
+        part: impl FnOnce(&mut Workspace, &mut Vec<Sink>) -> R,
     ) -> Option<R> {
         let run = std::panic::AssertUnwindSafe(|| {
             WORKER.with_borrow_mut(|worker| {
@@ -424,7 +484,7 @@ impl Source {
             sinks.clear();
             self.state.clear_poison();
             self.holding.clear_poison();
-            *self.state.lock().expect("source state lock") = SourceState::default();
+            *self.state.lock().expect("source state lock") = None;
             *self.holding.lock().expect("holding lock") = Holding::default();
             self.tell_failure(job);
         }
@@ -461,7 +521,7 @@ impl Source {
     /// A job's way through the pipeline, without anything that is held back.
     fn job_run<'j>(
         &'j self,
-        worker: &'j mut Worker,
+        worker: &'j mut Workspace,
         sinks: &'j mut Vec<Sink>,
         counters: &'j mut JobCounters,
         now: Timestamp,
@@ -481,14 +541,15 @@ impl Source {
             holding: None,
             later: None,
             mark: 0,
+            pod: None,
         }
     }
 
-    /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that is still pending.
+    /// Runs the decoder over the block, slice by slice; gives the position of the oldest line that it holds back.
     fn decode(
         &self,
         job: &Job,
-        worker: &mut Worker,
+        worker: &mut Workspace,
         sinks: &mut Vec<Sink>,
         mut later: Option<&mut Later>,
     ) -> (Option<Position>, JobCounters) {
@@ -500,9 +561,9 @@ impl Source {
         let mut run = |bytes: Option<&[u8]>, position: Position, last: bool, counters: &mut JobCounters| {
             worker.arena.reset();
             // What the decoder held back may be older than the bytes that set it free.
-            let oldest = state.as_ref().and_then(|s| s.pending(job.end));
+            let oldest = state.as_ref().and_then(|s| s.as_ref()?.pending(job.end));
             let mut run = JobRun {
-                state: state.as_deref_mut(),
+                state: state.as_mut().map(|s| &mut **s.get_or_insert_default()),
                 holding: holding.as_deref_mut(),
                 later: later.as_deref_mut(),
                 mark: mark(oldest.map_or(position, |o| o.min(position))),
@@ -524,7 +585,7 @@ impl Source {
             Some(block) => {
                 let (bytes, mut at) = (block.bytes(), 0);
                 while at < bytes.len() {
-                    let len = slice_len(&bytes[at..], decoder.lines());
+                    let len = slice_len(&bytes[at..], decoder.lines(), self.info.charset);
                     let position = Position { offset: block.position.offset + at as u64, ..block.position };
                     run(Some(&bytes[at..at + len]), position, at + len == bytes.len(), &mut counters);
                     at += len;
@@ -532,9 +593,7 @@ impl Source {
                 counters.bytes += bytes.len() as u64;
             }
         }
-        let decoder = state.as_ref().and_then(|s| s.pending(job.end));
-        let filters = holding.as_ref().and_then(|h| h.oldest()).map(|m| position_of(m, job.end));
-        (decoder.into_iter().chain(filters).min(), counters)
+        (state.as_ref().and_then(|s| s.as_ref()?.pending(job.end)), counters)
     }
 
     /// Queues what the job made once all jobs before it have done so.
@@ -575,17 +634,24 @@ impl Source {
         }
         {
             let mut order = self.order.lock().expect("order lock");
-            order.finished.insert(sequence, queued);
+            // Most jobs come in their order: those need no place to wait.
+            let mut ready = Some(queued);
+            if order.next != sequence {
+                order.finished.extend(ready.take().map(|queued| (sequence, queued)));
+            }
             // Sending under the lock keeps the order between workers that finish at once: outside of it, a worker that
             // took job 1 out could be overtaken by one that sends job 2. A lane's own lock is held for a push only.
-            while let Some(ready) = {
-                let next = order.next;
-                order.finished.remove(&next)
-            } {
-                order.next += 1;
-                for (output, lane, held) in ready {
+            while let Some(held) = ready {
+                for (output, lane, held) in held {
                     self.queue(output, lane, held);
                 }
+                order.next += 1;
+                let next = order.next;
+                ready = order.finished.remove(&next);
+            }
+            if order.finished.is_empty() {
+                // An empty map keeps a node, of each source.
+                order.finished = BTreeMap::new();
             }
         }
         // In this order: once all is decoded and delivered, all is acknowledged.
@@ -617,6 +683,10 @@ impl Source {
             commits.first += 1;
             reached = Some(end);
         }
+        if commits.jobs.is_empty() {
+            // Most sources of many are idle.
+            commits.jobs = VecDeque::new();
+        }
         if let (Some(position), Some(cursor)) = (reached, &self.info.cursor) {
             cursor.committed(position);
         }
@@ -625,43 +695,10 @@ impl Source {
     }
 }
 
-/// How many bytes to give a decoder at once: whole lines where it wants them.
-fn slice_len(bytes: &[u8], lines: bool) -> usize {
-    if !lines || bytes.len() <= SLICE_BYTES {
-        return bytes.len();
-    }
-    match codecs::lines::whole_lines(&bytes[..SLICE_BYTES]) {
-        0 => memchr::memchr(b'\n', &bytes[SLICE_BYTES..]).map_or(bytes.len(), |n| SLICE_BYTES + n + 1),
-        len => len,
-    }
-}
-
 /// Wall-clock time.
 pub fn now() -> Timestamp {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp { secs: now.as_secs() as i64, nanos: now.subsec_nanos() }
-}
-
-/// What a worker keeps between jobs.
-#[derive(Default)]
-struct Worker {
-    arena: Bump,
-    parsing: codecs::parsers::Scratch,
-    grouping: codecs::multiline::Scratch,
-    text: Vec<u8>,
-    random: Random,
-}
-
-impl Worker {
-    /// Gives up what an unusually large line or record made it hold; `block` bytes were read.
-    fn trim(&mut self, block: usize) {
-        let large = block > LARGE_BLOCK_BYTES
-            || self.arena.allocated_bytes() > ARENA_KEPT_BYTES
-            || self.text.capacity() > LARGE_BLOCK_BYTES;
-        if large {
-            *self = Worker { random: std::mem::take(&mut self.random), ..Worker::default() };
-        }
-    }
 }
 
 /// The bytes in a buffer that is not much larger than they are: a segment may wait for long.
@@ -674,15 +711,11 @@ fn fitted(bytes: Vec<u8>, pool: &crate::budget::Pool) -> Vec<u8> {
     fitted
 }
 
-/// A block beyond this held a line longer than the usual block.
-const LARGE_BLOCK_BYTES: usize = 512 * 1024;
-/// An arena larger than this is not kept.
-pub const ARENA_KEPT_BYTES: usize = 2 << 20;
 /// So much of a segment's buffer may be empty, however little is in it.
 const FITS_SLACK: usize = 4096;
 
 thread_local! {
-    static WORKER: RefCell<Worker> = RefCell::default();
+    static WORKER: RefCell<Workspace> = RefCell::default();
 }
 
 #[cfg(test)]
@@ -731,7 +764,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
             let common = Common {
                 pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
-                workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("workers")),
+                workers: Arc::new(crate::workers::Workers::new(2, || ()).expect("workers")),
                 runtime: runtime.handle().clone(),
                 blocks: Arc::new(Pool::new(1, 1 << 20)),
                 segments: Arc::new(Pool::new(1, 1 << 20)),
@@ -747,7 +780,12 @@ mod tests {
                 InputShared::new(name, decoder, Vec::new(), None, Buffer::Memory, metrics.clone(), &common)
                     .expect("an eventfd");
             let cursor = Arc::new(Last::default());
-            let source = input.open(SourceInfo { tag: "t".into(), path: None, cursor: Some(cursor.clone()) });
+            let source = input.open(SourceInfo {
+                tag: "t".into(),
+                path: None,
+                charset: Default::default(),
+                cursor: Some(cursor.clone()),
+            });
             let first = submit(&input, &source, b"fine\n", 0);
             submit(&input, &source, b"!\n", 5);
             submit(&input, &source, b"fine again\n", 7);

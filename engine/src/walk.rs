@@ -5,7 +5,8 @@
 
 use crate::budget::Pool;
 use crate::decode::SourceState;
-use crate::filters::{FilterContext, Holding, Outcome, Stage};
+use crate::filters::kubernetes::Seen;
+use crate::filters::{Awaited, FilterContext, Holding, Outcome, Stage};
 use crate::pipeline::{FilterInstance, JobCounters, Pipeline, Route, Survival};
 use crate::random::Random;
 use bumpalo::Bump;
@@ -68,7 +69,7 @@ enum Meeting {
     Now,
     /// It passes it by.
     Never,
-    /// It was left for the serial stage.
+    /// It was left for later.
     Later,
 }
 
@@ -91,10 +92,12 @@ pub struct JobRun<'j> {
     pub(crate) state: Option<&'j mut SourceState>,
     /// What filters hold back of the source, where one of them does.
     pub(crate) holding: Option<&'j mut Holding>,
-    /// There while it is not this job's turn in the serial stage: what has to wait for it.
+    /// What has to wait: for this job's turn in the serial stage, or for what a filter asked for.
     pub(crate) later: Option<&'j mut Later>,
     /// Mark of the place in the source that records come from.
     pub(crate) mark: u64,
+    /// What `kubernetes` knows of the pod that the last record came from.
+    pub(crate) pod: Option<Seen<'j>>,
 }
 
 impl<'j> JobRun<'j> {
@@ -129,6 +132,11 @@ impl<'j> JobRun<'j> {
         self.counters.truncated += records;
     }
 
+    /// Counts lines in which something became U+FFFD.
+    pub fn count_replaced(&mut self, lines: u64) {
+        self.counters.replaced += lines;
+    }
+
     /// What a line must hold to survive the first filter of this tag, where that is known.
     pub fn survival(&self) -> Option<Arc<Survival>> {
         self.sinks[0].route.survival.clone()
@@ -161,11 +169,11 @@ impl<'j> JobRun<'j> {
         self.walk(Place { sink: sink as u32, ..Place::default() }, record);
     }
 
-    /// What was left for the serial stage goes on.
+    /// What was left goes on.
     pub(crate) fn resume(&mut self, left: &'j [u8]) {
         let mut rest = left;
-        while let Some((place, record, behind)) = Later::next(rest, self.arena) {
-            rest = behind;
+        while let Some((place, mark, record, behind)) = Later::next(rest, self.arena) {
+            (rest, self.mark) = (behind, mark);
             match place.output {
                 0 => self.walk(place, record),
                 _ => self.process(place, record),
@@ -176,6 +184,10 @@ impl<'j> JobRun<'j> {
 
     /// Lets go of what filters hold back: of all, or of those that hold nothing beyond a job.
     pub(crate) fn let_go(&mut self, all: bool) {
+        // Not before the records that wait have come to them.
+        if self.later.as_ref().is_some_and(|later| later.awaited.is_some()) {
+            return;
+        }
         let holders = self.holding.as_ref().map_or_else(Vec::new, |h| h.holders());
         for (filter, tag) in holders {
             if all || self.pipeline.filters[filter].filter.holds_within_job() {
@@ -191,7 +203,7 @@ impl<'j> JobRun<'j> {
         let place = Place { sink: sink as u32, at: at as u32, ..Place::default() };
         let (mut made, mut none) = (BumpVec::new_in(self.arena), self.record());
         let instance = &self.pipeline.filters[filter];
-        let outcome = self.call(instance, filter, sink, &mut none, &mut made, true);
+        let outcome = self.call(instance, filter, sink, &mut none, &mut made, true, &mut None);
         self.go_on(place, outcome == Outcome::Reenter, made);
     }
 
@@ -209,6 +221,7 @@ impl<'j> JobRun<'j> {
 
     /// Calls a filter on a record, or lets it let go of what it holds back.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "it is the body of two loops, written once")]
     fn call(
         &mut self,
         instance: &'j FilterInstance,
@@ -217,6 +230,7 @@ impl<'j> JobRun<'j> {
         record: &mut Record<'j>,
         made: &mut BumpVec<'j, Record<'j>>,
         let_go: bool,
+        awaited: &mut Option<Arc<Awaited>>,
     ) -> Outcome<'j> {
         let tag = &self.sinks[sink].route.tag;
         let held = match (instance.stage, &mut self.holding) {
@@ -234,6 +248,9 @@ impl<'j> JobRun<'j> {
             made,
             held,
             mark: self.mark,
+            may_wait: self.later.is_some(),
+            awaited,
+            pod: &mut self.pod,
         };
         match let_go {
             true => instance.filter.let_go(&mut context),
@@ -243,7 +260,7 @@ impl<'j> JobRun<'j> {
 
     fn walk(&mut self, mut place: Place, mut record: Record<'j>) {
         let (pipeline, sink) = (self.pipeline, place.sink as usize);
-        let mut made = BumpVec::new_in(self.arena);
+        let (mut made, mut awaited) = (BumpVec::new_in(self.arena), None);
         for at in place.at as usize..self.sinks[sink].filters.len() {
             let Sink { route, filters, .. } = &mut self.sinks[sink];
             let filter = route.filters[at];
@@ -257,8 +274,13 @@ impl<'j> JobRun<'j> {
                     Meeting::Later => return,
                 }
             }
-            match self.call(instance, filter, sink, &mut record, &mut made, false) {
+            match self.call(instance, filter, sink, &mut record, &mut made, false, &mut awaited) {
                 Outcome::Keep => {}
+                Outcome::Wait => {
+                    // It is counted when it comes back.
+                    self.sinks[sink].filters[at].0 -= 1;
+                    return self.wait(filter, place, &record, awaited);
+                }
                 Outcome::Failed => {
                     instance.metrics.failed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -294,17 +316,28 @@ impl<'j> JobRun<'j> {
             _ if place.emitter == filter as u32 + 1 => return Meeting::Never,
             Stage::Source if place.at < place.passed => return Meeting::Never,
             Stage::Source => self.make_room(filter, sink),
-            Stage::Serial => {
-                if let Some(later) = &mut self.later {
-                    later.keep(place, record);
-                    // It is counted when it comes.
-                    self.sinks[sink].filters[place.at as usize].0 -= 1;
-                    return Meeting::Later;
-                }
-            }
-            Stage::Free => {}
+            Stage::Serial | Stage::Free => {}
         }
-        Meeting::Now
+        match &mut self.later {
+            Some(later) if later.takes(instance, filter) => {
+                later.keep(place, self.mark, record);
+                // It is counted when it comes.
+                self.sinks[sink].filters[place.at as usize].0 -= 1;
+                Meeting::Later
+            }
+            _ => Meeting::Now,
+        }
+    }
+
+    /// A filter lets the record wait.
+    #[cold]
+    fn wait(&mut self, filter: usize, place: Place, record: &Record<'j>, awaited: Option<Arc<Awaited>>) {
+        let Some(later) = &mut self.later else {
+            debug_assert!(false, "a filter waits only where it may");
+            return;
+        };
+        later.keep(place, self.mark, record);
+        later.wait(filter, awaited);
     }
 
     /// A copy of the record enters the filters of another tag.
@@ -381,13 +414,20 @@ impl<'j> JobRun<'j> {
         for at in place.at as usize..instance.processors.len() {
             let processor = &pipeline.filters[instance.processors[at]];
             place.at = at as u32;
-            if let (Stage::Serial, Some(later)) = (processor.stage, &mut self.later) {
-                return later.keep(place, &record);
+            match &mut self.later {
+                Some(later) if later.takes(processor, instance.processors[at]) => {
+                    return later.keep(place, self.mark, &record);
+                }
+                _ => {}
             }
             processor.metrics.records.fetch_add(1, Ordering::Relaxed);
-            let mut made = BumpVec::new_in(self.arena);
-            let sink = place.sink as usize;
-            match self.call(processor, instance.processors[at], sink, &mut record, &mut made, false) {
+            let (mut made, mut awaited) = (BumpVec::new_in(self.arena), None);
+            let (sink, number) = (place.sink as usize, instance.processors[at]);
+            match self.call(processor, number, sink, &mut record, &mut made, false, &mut awaited) {
+                Outcome::Wait => {
+                    processor.metrics.records.fetch_sub(1, Ordering::Relaxed);
+                    return self.wait(number, place, &record, awaited);
+                }
                 // The plan lets nothing re-tag here.
                 Outcome::Keep | Outcome::Retag { .. } => {}
                 Outcome::Failed => {
@@ -423,27 +463,62 @@ impl<'j> JobRun<'j> {
     }
 }
 
-/// Records that wait for the serial stage, as owned bytes in the order in which they came.
+/// Records that wait, as owned bytes in the order in which they came: for the serial stage, or for what a filter asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Later {
     pub(crate) bytes: Vec<u8>,
     /// Where a worker's arena may be reset in between.
     pub(crate) cuts: Vec<usize>,
+    /// It is not the job's turn in the serial stage.
+    early: bool,
+    /// Filters that let a record wait: those behind it wait as well, so that none overtakes it.
+    waiting: Vec<usize>,
+    /// What the first of them waits for.
+    awaited: Option<Arc<Awaited>>,
 }
 
 impl Later {
-    fn keep(&mut self, place: Place, record: &Record<'_>) {
+    /// For a job that came before its turn in the serial stage.
+    pub(crate) fn early() -> Later {
+        Later { early: true, ..Later::default() }
+    }
+
+    /// What has to come before the records can go on, where a filter lets one wait.
+    pub(crate) fn awaited(&mut self) -> Option<Arc<Awaited>> {
+        self.awaited.take()
+    }
+
+    /// Whether a record has to wait before it meets this filter.
+    fn takes(&self, instance: &FilterInstance, filter: usize) -> bool {
+        (self.early && instance.stage == Stage::Serial) || (instance.waits && self.waiting.contains(&filter))
+    }
+
+    fn wait(&mut self, filter: usize, awaited: Option<Arc<Awaited>>) {
+        self.waiting.push(filter);
+        if self.awaited.is_none() {
+            // Without a reason to wait it comes back at once.
+            self.awaited = awaited.or_else(|| {
+                let over = Awaited::default();
+                over.end();
+                Some(Arc::new(over))
+            });
+        }
+    }
+
+    fn keep(&mut self, place: Place, mark: u64, record: &Record<'_>) {
         let Place { sink, output, at, retagged, passed, emitter } = place;
         for n in [sink, output, at, retagged, passed, emitter, record.time.nanos] {
             self.bytes.extend_from_slice(&n.to_le_bytes());
         }
         self.bytes.extend_from_slice(&record.time.secs.to_le_bytes());
+        self.bytes.extend_from_slice(&mark.to_le_bytes());
         codecs::multiline::stash::keep(&mut self.bytes, &record.fields);
     }
 
-    fn next<'a>(bytes: &'a [u8], arena: &'a Bump) -> Option<(Place, Record<'a>, &'a [u8])> {
+    fn next<'a>(bytes: &'a [u8], arena: &'a Bump) -> Option<(Place, u64, Record<'a>, &'a [u8])> {
         let (head, rest) = bytes.split_first_chunk::<28>()?;
         let (secs, rest) = rest.split_first_chunk::<8>()?;
+        let (mark, rest) = rest.split_first_chunk::<8>()?;
         let word = |n: usize| u32::from_le_bytes([head[n], head[n + 1], head[n + 2], head[n + 3]]);
         let place = Place {
             sink: word(0),
@@ -455,7 +530,7 @@ impl Later {
         };
         let time = Timestamp { secs: i64::from_le_bytes(*secs), nanos: word(24) };
         let (fields, rest) = codecs::multiline::stash::load_next(rest, arena)?;
-        Some((place, Record { time, fields }, rest))
+        Some((place, u64::from_le_bytes(*mark), Record { time, fields }, rest))
     }
 }
 
@@ -472,12 +547,12 @@ mod tests {
         for n in 0..3 {
             let mut record = Record::new_in(&arena, Timestamp { secs: -n, nanos: 999_999_999 });
             record.fields.push(Field::new(Text::plain(b"n"), Value::Int(n)));
-            later.keep(Place { at: n as u32, ..place }, &record);
+            later.keep(Place { at: n as u32, ..place }, 7 << n, &record);
         }
         let mut rest = &later.bytes[..];
         for n in 0..3 {
-            let (got, record, behind) = Later::next(rest, &arena).expect("it was kept");
-            assert_eq!(got, Place { at: n as u32, ..place });
+            let (got, mark, record, behind) = Later::next(rest, &arena).expect("it was kept");
+            assert_eq!((got, mark), (Place { at: n as u32, ..place }, 7 << n));
             assert_eq!(record.time, Timestamp { secs: -n, nanos: 999_999_999 });
             assert_eq!(record.get(b"n"), Some(&Value::Int(n)));
             rest = behind;

@@ -5,14 +5,13 @@ mod rig;
 use rig::engine::{Engine, counts, free_port, metric};
 use rig::sink::Sink;
 use rig::{Folder, wait_for};
+use std::io::Write;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What an agent beside other programs may need, whatever the plan allows.
 const ORDINARY_KB: u64 = 64_000;
-/// Peak with lines of a megabyte.
-const LARGE_LINES_KB: u64 = 110_000;
 
 /// Tail to http.
 fn conf(port: u16, monitor: u16, input: &str) -> String {
@@ -25,21 +24,19 @@ fn conf(port: u16, monitor: u16, input: &str) -> String {
     )
 }
 
-/// The peak is below what was printed, and below `most_kb`.
-fn holds(engine: &Engine, what: &str, most_kb: u64) {
+/// The peak is below what was printed, and below what is ordinary.
+fn holds(engine: &Engine, what: &str) {
     let messages = engine.messages();
     let (_, printed) = messages.split_once("memory at most ").unwrap_or_else(|| panic!("{messages}"));
     let printed: u64 = printed.split_once(" MiB").unwrap().0.parse().unwrap();
     let peak = engine.memory_peak_kb();
     println!("{what}: peak {peak} kB, printed {printed} MiB");
     assert!(peak <= printed * 1024, "{what}: {peak} kB, but {printed} MiB were printed");
-    assert!(peak <= most_kb, "{what}: {peak} kB");
+    assert!(peak <= ORDINARY_KB, "{what}: {peak} kB");
 }
 
 /// Delivers `files` files of `lines` times the same line; the peak holds.
 fn delivers(what: &str, files: usize, lines: usize, line: &str, input: &str) {
-    // A line of a megabyte is held as block, group and wire form at once.
-    let most_kb = if line.len() > 1_000_000 { LARGE_LINES_KB } else { ORDINARY_KB };
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     let content = line.repeat(lines);
     for n in 0..files {
@@ -51,7 +48,7 @@ fn delivers(what: &str, files: usize, lines: usize, line: &str, input: &str) {
         metric(monitor, "fluentbit_output_proc_records_total").is_some_and(|records| records >= all)
     });
     assert!(done, "{what}\n{}", engine.messages());
-    holds(&engine, what, most_kb);
+    holds(&engine, what);
 }
 
 fn cri_line() -> String {
@@ -69,6 +66,27 @@ fn of_a_node_with_twenty_containers() {
 #[test]
 fn of_a_thousand_files() {
     delivers("1,000 files", 1000, 200, &cri_line(), " multiline.parser cri\n");
+}
+
+#[test]
+fn of_half_lines_of_many_files() {
+    const FILES: usize = 2000;
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    let path = |n: usize| folder.path().join(format!("logs/{n}.log"));
+    let half = "h".repeat(30_000);
+    (0..FILES).for_each(|n| std::fs::write(path(n), format!("whole\n{half}")).unwrap());
+    let engine = Engine::start(folder.path(), &conf(sink.port(), monitor, ""));
+    let arrive = |count: usize| {
+        let records = || metric(monitor, "fluentbit_output_proc_records_total").unwrap_or_default();
+        assert!(wait_for(PATIENCE, || records() >= count as f64), "{} of {count}", records());
+    };
+    arrive(FILES);
+    let end = |n: usize| std::fs::OpenOptions::new().append(true).open(path(n)).unwrap();
+    (0..FILES).for_each(|n| end(n).write_all(b" end\n").unwrap());
+    arrive(2 * FILES);
+    let whole = |log: &&String| log.len() == 30_004 && log.ends_with("h end");
+    assert_eq!(sink.logs().iter().filter(whole).count(), FILES);
+    holds(&engine, "half lines");
 }
 
 #[test]
@@ -91,5 +109,5 @@ fn of_an_outage_under_load() {
     let engine = Engine::start(folder.path(), &two);
     counts(monitor, "fluentbit_input_ingestion_paused", 1.0);
     counts(monitor, "fluentbit_output_retries_total", 6.0);
-    holds(&engine, "an outage under load", ORDINARY_KB);
+    holds(&engine, "an outage under load");
 }

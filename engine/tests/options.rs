@@ -7,9 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// What we have beyond Fluent Bit, each with a reason in its help text or in `deploy/compat.md`.
+/// `kube_node_name` says which node's pods are watched.
 /// `workers`, `storage.total_limit_size`, `port` and `ipv6` are taken there too, but not told.
-const OURS: &[&str] =
-    &["name", "retry_limit_cycle", "workers", "storage.total_limit_size", "memory_limit", "port", "ipv6"];
+const OURS: &[&str] = &[
+    "name",
+    "retry_limit_cycle",
+    "workers",
+    "storage.total_limit_size",
+    "memory_limit",
+    "port",
+    "ipv6",
+    "kube_node_name",
+];
 
 /// What the Kinesis and Firehose outputs have of the older plugins `kinesis` and `firehose` of AWS.
 const OF_AWS: &[&str] = &["partition_key", "data_keys", "aggregation", "append_newline"];

@@ -12,7 +12,7 @@ mod syscalls;
 use compare::{Rules, Written};
 use engine::{End, Engine};
 use report::{Machine, Outcome, Report};
-use scenarios::{PARSERS, SCENARIOS, Scenario};
+use scenarios::{PARSERS, POD, SCENARIOS, Scenario};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -165,6 +165,7 @@ fn measure(scenario: &Scenario, options: &Options, work: &Path) -> std::io::Resu
             let port = free_port()?;
             clear(work)?;
             std::fs::write(work.join("parsers.conf"), PARSERS)?;
+            std::fs::write(work.join(POD.0), POD.1)?;
             let text =
                 scenario.configuration(&made.folder.display().to_string(), &work.display().to_string(), port);
             std::fs::write(work.join("c.conf"), text)?;

@@ -15,7 +15,7 @@ pub(crate) struct Scenario {
     pub(crate) files: usize,
     /// Lines of the tail section. `@WORK@` is the run's folder.
     pub(crate) tail: &'static str,
-    /// Filter sections.
+    /// Filter sections, `@WORK@` in them as well.
     pub(crate) filters: &'static str,
     /// Something in the lines gives records their time, so that it can be compared.
     pub(crate) timed: bool,
@@ -40,6 +40,14 @@ const FIVE: &str = five!("");
 const FIVE_AND_LUA: &str = five!(
     "[FILTER]\n    Name   lua\n    Match  *\n    call   f\n    code   function f(tag, ts, r) r.bad = r.event.level == 'ERROR' return 2, ts, r end\n"
 );
+/// A node's usual chain; what the API would tell stands in a file.
+const KUBERNETES: &str = "[FILTER]\n    Name                         kubernetes\n    Match                        *\n    Kube_URL                     http://127.0.0.1:1\n    \
+    Kube_Tag_Prefix              a\n    Regex_Parser                 pod\n    Kube_Meta_Preload_Cache_Dir  @WORK@\n    Merge_Log                    On\n    Merge_Log_Key                log_processed\n    \
+    Keep_Log                     On\n    K8S-Logging.Parser           On\n\
+    [FILTER]\n    Name          parser\n    Match         *\n    Key_Name      log\n    Parser        json\n    Reserve_Data  On\n\
+    [FILTER]\n    Name    modify\n    Match   *\n    Rename  message msg\n    Add     cluster demo\n\
+    [FILTER]\n    Name        nest\n    Match       *\n    Operation   nest\n    Wildcard    level\n    Wildcard    msg\n    Nest_under  event\n\
+    [FILTER]\n    Name   grep\n    Match  *\n    Regex  $event['level'] (INFO|WARN|ERROR)\n";
 const CONTAINERS: &str = "multiline.parser docker, cri";
 
 /// One file, no parser, no filter.
@@ -131,6 +139,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "kubernetes",
+        about: "container log, pod metadata, JSON merged; then parser, modify, nest, grep",
+        corpus: Corpus::Cri,
+        tail: CONTAINERS,
+        filters: KUBERNETES,
+        timed: true,
+        ..BASE
+    },
+    Scenario {
         name: "java",
         about: "stack traces joined",
         corpus: Corpus::Java,
@@ -139,8 +156,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// The pod that the tag `app` names, as the API tells it, and its file.
+pub(crate) const POD: (&str, &str) = (
+    "p_p.meta",
+    r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","namespace":"p","uid":"a1b2c3d4-e5f6-7890-abcd-ef1234567890","labels":{"app":"myapp","version":"1.2.3","environment":"production","pod-template-hash":"7d4f8b5c8"},"annotations":{"kubernetes.io/psp":"eks.privileged","prometheus.io/scrape":"true"}},"spec":{"nodeName":"ip-10-0-1-123.ec2.internal"},"status":{"podIP":"10.0.1.55","containerStatuses":[]}}"#,
+);
+
 /// The parsers that scenarios name.
 pub(crate) const PARSERS: &str = r#"[PARSER]
+    Name         pod
+    Format       regex
+    Regex        ^(?<pod_name>p)(?<namespace_name>p)$
+[PARSER]
     Name         json
     Format       json
     Time_Key     timestamp
@@ -174,13 +201,12 @@ impl Scenario {
         let server = format!("    HTTP_Server   On\n    HTTP_Listen   127.0.0.1\n    HTTP_Port     {port}\n");
         let (server, end) =
             if self.ends_itself() { (String::new(), "    Exit_On_Eof        On\n") } else { (server, "") };
-        let tail = self.tail.replace("@WORK@", work);
+        let [tail, filters] = [self.tail, self.filters].map(|text| text.replace("@WORK@", work));
         format!(
             "[SERVICE]\n    Flush         1\n    Grace         5\n    Log_Level     error\n    Parsers_File  parsers.conf\n{server}\
              [INPUT]\n    Name               tail\n    Path               {corpus}/*.log\n    Tag                app\n    \
              Read_from_Head     On\n    Buffer_Chunk_Size  512k\n    Buffer_Max_Size    4M\n{end}    {tail}\n\
-             {}[OUTPUT]\n    Name   file\n    Match  *\n    Path   {work}\n    File   out.txt\n",
-            self.filters
+             {filters}[OUTPUT]\n    Name   file\n    Match  *\n    Path   {work}\n    File   out.txt\n"
         )
     }
 }

@@ -5,6 +5,7 @@
 
 use codecs::Bump;
 use codecs::conf::{self, Diagnostics, Section, source::Memory};
+use codecs::forward::{Carrier, Frame, Message, Ping, Progress};
 use codecs::json::{Escape, Opening, parse_object, parse_value, write_fields, write_value};
 use codecs::multiline::{Chain, DockerMode, FirstLine, Multiline, State};
 use codecs::parsers::{Parsed, Parser, Scratch};
@@ -35,6 +36,9 @@ const TARGETS: &[Target] = &[
     Target { name: "parsers", seeds: LINES, make: parsers },
     Target { name: "strptime", seeds: TIMES, make: times },
     Target { name: "multiline", seeds: LINES, make: groups },
+    Target { name: "forward", seeds: FORWARD, make: || Box::new(forward_messages) },
+    #[cfg(feature = "engine")]
+    Target { name: "chunk", seeds: CHUNK, make: || Box::new(chunk_files) },
 ];
 
 const CLASSIC: &[&[u8]] = &[
@@ -59,6 +63,19 @@ const LINES: &[&[u8]] = &[
     b"{\"log\":\"a\\n\",\"stream\":\"stdout\",\"time\":\"2024-02-03T14:30:25.1Z\"}\n{\"log\":\"b \",\"stream\":\"stdout\"}\nnot json",
     b"192.168.1.20 - - [28/Jul/2006:10:27:10 -0300] \"GET /x HTTP/1.0\" 200 3395 \"-\" \"curl\"\ntime=2024-02-03T14:30:25Z level=info msg=\"a \\\"b\\\"\" bare\na:1\tb:2\ttime:x",
     b"Exception in thread \"main\" java.lang.X: y\n    at a.b(C.java:5)\nCaused by: z\n\nTraceback (most recent call last):\n  File \"a\", line 1\nValueError: x",
+];
+const FORWARD: &[&[u8]] = &[
+    b"\x93\xa1t\xce\x65\x00\x00\x00\x82\xa1a\x01\xa1b\x93\xc0\xc3\xc2",
+    b"\x93\xa1t\x92\x92\xd7\x00\x65\x00\x00\x00\x00\x00\x00\x01\x81\xa1a\xa1b\x92\x01\x80\x82\xa5chunk\xa4abcd\xa4size\x02",
+    b"\x93\xd9\x01t\xc4\x06\x92\x01\x81\xa1a\x02\x81\xaacompressed\xa4text",
+    b"\x92\xa1t\xdb\x00\x00\x00\x04\x1f\x8b\x08\x00\x96\xa4PING\xa1h\xa1s\xa1d\xa0\xa0",
+];
+/// Payloads of frames, each behind its kind and with 0xfe behind it: see `chunk_files`.
+#[cfg(feature = "engine")]
+const CHUNK: &[&[u8]] = &[
+    b"\x02\x01\x00\x00\x00\x01\x00\x00\x00t\x00\x00\x00\x00\x00\x00\x00\x00abc\xfe\x04why\xfe",
+    b"\x02\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00k\x01\x00\x00\x00\x02\x00\x00\x00\x02\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00hi\xfe",
+    b"\x03\x3e\x00\x00\x00\x00\x00\x00\x00\xff\x00\x00\x00\x00\x00\x00\x00\xfe\x01\x01\x00\x00\x00p\x01\x00\x00\x00o\xfe",
 ];
 const TIMES: &[&[u8]] = &[
     b"2024-02-03T14:30:25.123+01:00",
@@ -126,6 +143,93 @@ fn msgpack_comes_back(bytes: &[u8]) -> Result<(), String> {
     write_value(&mut first, &value, Escape::Ascii);
     write_value(&mut second, &back, Escape::Ascii);
     same("there and back", &String::from_utf8_lossy(&first), &String::from_utf8_lossy(&second))
+}
+
+/// A message that comes in pieces ends where its value ends, whatever the pieces are.
+fn forward_messages(bytes: &[u8]) -> Result<(), String> {
+    let arena = Bump::new();
+    let Ok(Progress::Whole(len)) = Frame::default().advance(bytes) else { return Ok(()) };
+    let mut reader = msgpack::Reader::new(bytes);
+    if reader.value(&arena).is_ok() {
+        same("the end of a value", &reader.position(), &len)?;
+    }
+    let (mut frame, mut needed) = (Frame::default(), 0);
+    for cut in 0..len {
+        match frame.advance(&bytes[..cut]) {
+            Ok(Progress::Needs(needs)) if needs > cut && needs <= len && needs >= needed => needed = needs,
+            other => return Err(format!("{other:?} with {cut} of {len} bytes")),
+        }
+        let _ = Message::read(&bytes[..cut]);
+        let _ = Ping::read(&bytes[..cut]);
+    }
+    same("the end in pieces", &frame.advance(bytes).ok(), &Some(Progress::Whole(len)))?;
+    let _ = Ping::read(&bytes[..len]);
+    let Ok(message) = Message::read(&bytes[..len]) else { return Ok(()) };
+    let _ = message.compression();
+    let (Carrier::Message(events) | Carrier::Forward(events) | Carrier::Packed(events)) = message.carrier;
+    let mut reader = msgpack::Reader::new(events);
+    while !reader.is_empty() && reader.event(&arena).is_ok() {}
+    Ok(())
+}
+
+/// A chunk file of these frames, all with good sums, gives what a list of them would; cut anywhere, what stands before.
+#[cfg(feature = "engine")]
+fn chunk_files(bytes: &[u8]) -> Result<(), String> {
+    use engine::storage::format::{self, Found, Kind};
+    drop(format::scan(bytes));
+    drop(format::segments(bytes, 0, 100));
+    let head = format::Head { plugin: "http".into(), output: "http.0".into(), fingerprint: 1, lane: 0 };
+    let mut file = format::file_head(&head);
+    let (mut open, mut good) = (Vec::<Found>::new(), file.len());
+    let mut wrong = false;
+    for piece in bytes.split(|&b| b == 0xfe).filter(|piece| !piece.is_empty()) {
+        let (kind, payload) = (piece[0] % 4 + 1, &piece[1..]);
+        let kind = [Kind::Head, Kind::Segment, Kind::Done, Kind::Reason]
+            .into_iter()
+            .find(|k| *k as u8 == kind)
+            .expect("one of four");
+        let start = file.len() as u64;
+        file.extend(format::frame(kind, payload, start));
+        let end = file.len() as u64;
+        let number = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().expect("eight bytes"));
+        wrong |= match kind {
+            Kind::Head => true,
+            Kind::Reason => false,
+            Kind::Done if payload.len() == 16 => {
+                if !wrong {
+                    open.retain(|f| f.start < number(0) || f.end > number(8));
+                }
+                false
+            }
+            Kind::Done => true,
+            Kind::Segment => match format::decode_segment(payload) {
+                None => true,
+                Some(segment) => {
+                    let again = [&format::segment_meta(&segment)[..], &segment.bytes].concat();
+                    same("a segment written again", &again.as_slice(), &payload)?;
+                    if !wrong {
+                        let (records, bytes) = (segment.records, segment.bytes.len() as u64);
+                        open.push(Found { start, end, records, bytes });
+                    }
+                    false
+                }
+            },
+        };
+        if !wrong {
+            good = file.len();
+        }
+    }
+    let scan = format::scan(&file);
+    same("open segments", &scan.open, &open)?;
+    same("good bytes", &scan.good, &(good as u64))?;
+    same("damage", &scan.damage.is_some(), &wrong)?;
+    for cut in (0..good).step_by(7) {
+        let part = format::scan(&file[..cut]);
+        if part.good > cut as u64 || part.damage == Some(format::Damage::Corrupt) {
+            return Err(format!("cut at {cut} of {good}: {part:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn section(text: &str) -> Section {

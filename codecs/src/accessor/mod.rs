@@ -98,10 +98,10 @@ impl Accessor {
         walk(top, steps, arena)
     }
 
-    /// Where the value stands when it is a top-level one.
-    pub fn position(&self, fields: &[Field<'_>]) -> Option<usize> {
-        let key = self.literal.as_deref()?;
-        fields.iter().rposition(|f| f.key.bytes == key)
+    /// Where top-level values of this name stand, in order.
+    pub fn positions<'f>(&'f self, fields: &'f [Field<'_>]) -> impl Iterator<Item = usize> + 'f {
+        let key = self.literal.as_deref();
+        fields.iter().enumerate().filter(move |(_, f)| Some(f.key.bytes) == key).map(|(at, _)| at)
     }
 
     /// As [`Accessor::get`], but elements of arrays, which have no key of their own, are not found.

@@ -97,6 +97,11 @@ impl Parser {
         self.format
     }
 
+    /// Its regular expression, for who wants to match it against something else; `None` for the other formats.
+    pub fn expression(&self) -> Option<&Regex> {
+        self.regex.as_ref()
+    }
+
     /// How its regular expression runs; `None` for the other formats.
     pub fn regex_kind(&self) -> Option<regex::Kind> {
         self.regex.as_ref().map(Regex::kind)

@@ -62,7 +62,7 @@ impl Fallback {
     }
 }
 
-/// Ruby's spelling to fancy-regex's: `\d` and its like are ASCII, the option `m` is `s`.
+/// Ruby's spelling to fancy-regex's: `\d` and its like are ASCII, the option `m` is `s`, `^` holds not at the end.
 fn respell(pattern: &str) -> String {
     let chars: Vec<char> = pattern.chars().collect();
     let (mut out, mut at, mut class) = (String::with_capacity(pattern.len() + 16), 0, 0usize);
@@ -74,6 +74,8 @@ fn respell(pattern: &str) -> String {
                 at += 1;
                 out.push_str(&respell_escape(escaped, class > 0));
             }
+            // Behind a line feed that ends the text no line starts.
+            '^' if class == 0 => out.push_str(r"(?:\A|^(?!\z))"),
             '[' => {
                 class += 1;
                 out.push(c);

@@ -102,6 +102,9 @@ enum Engine {
 #[derive(Debug)]
 struct Automata {
     hir: regex_syntax::hir::Hir,
+    /// A line's start may be all that is left to match: where a line feed ends the text, only two passes know that no
+    /// line starts behind it.
+    ends_at_line_start: bool,
     splitter: Option<Splitter>,
     /// Made at the first use, as a pattern is used for either matching or groups.
     two_pass: OnceLock<Captures>,
@@ -125,26 +128,36 @@ impl Regex {
     pub fn new(pattern: &str) -> Result<Regex, Error> {
         let (pattern, flags) = unslash(pattern);
         match ruby::parse(pattern, flags) {
-            Ok(tree) => Regex::automata(tree),
+            Ok(tree) => match Regex::automata(tree)? {
+                Some(regex) => Ok(regex),
+                None => Regex::backtracking(
+                    pattern,
+                    flags,
+                    "a line's start before nothing, in so large a pattern,",
+                ),
+            },
             Err(Refusal::Syntax(message)) => Err(Error { message }),
-            Err(Refusal::Backtracking(why)) => {
-                let fallback =
-                    Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
-                let names = fallback.names();
-                Ok(Regex {
-                    names,
-                    groups: fallback.groups(),
-                    plain: Vec::new(),
-                    literals: None,
-                    engine: Engine::Backtracking(Box::new(fallback), why),
-                })
-            }
+            Err(Refusal::Backtracking(why)) => Regex::backtracking(pattern, flags, why),
         }
     }
 
-    fn automata(tree: ruby::Tree) -> Result<Regex, Error> {
+    fn backtracking(pattern: &str, flags: Flags, why: &'static str) -> Result<Regex, Error> {
+        let fallback =
+            Fallback::new(pattern, flags).map_err(|message| Error { message: one_line(&message) })?;
+        Ok(Regex {
+            names: fallback.names(),
+            groups: fallback.groups(),
+            plain: Vec::new(),
+            literals: None,
+            engine: Engine::Backtracking(Box::new(fallback), why),
+        })
+    }
+
+    /// `None` when automata would need two passes, and these are too large.
+    fn automata(tree: ruby::Tree) -> Result<Option<Regex>, Error> {
         let hir = tree.node.hir();
         let automata = Automata {
+            ends_at_line_start: tree.node.ends_at_line_start(true),
             splitter: Splitter::new(&tree.node, tree.groups),
             two_pass: OnceLock::new(),
             matcher: OnceLock::new(),
@@ -152,16 +165,19 @@ impl Regex {
         };
         // What is too large to compile at all has to be told now.
         automata.nfa().map_err(|message| Error { message })?;
+        if automata.ends_at_line_start && matches!(automata.groups(), Captures::Meta(_)) {
+            return Ok(None);
+        }
         let mut plain = vec![false; tree.groups + 1];
         mark_plain(&tree.node, &mut plain);
         let literals = required(&tree.node);
-        Ok(Regex {
+        Ok(Some(Regex {
             names: tree.names,
             groups: tree.groups,
             plain,
             literals,
             engine: Engine::Automata(Box::new(automata)),
-        })
+        }))
     }
 
     /// The pattern as automata take it, for compiling several into one; `None` when it cannot do without backtracking.
@@ -174,20 +190,11 @@ impl Regex {
 
     /// Whether the pattern matches anywhere in `text`.
     pub fn is_match(&self, text: &[u8], scratch: &mut Scratch) -> bool {
-        let _ = scratch;
         match &self.engine {
             Engine::Backtracking(fallback, _) => fallback.is_match(text),
             Engine::Automata(automata) => {
-                match automata.matcher.get_or_init(|| automata.new_matcher(self.literals.as_deref())) {
-                    Matcher::Dense(dfa, finder) => {
-                        if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
-                            return false;
-                        }
-                        let input = regex_automata::Input::new(text).earliest(true);
-                        dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
-                    }
-                    Matcher::Meta(regex) => regex.is_match(text),
-                }
+                let unsure = automata.ends_at_line_start && text.last() == Some(&b'\n');
+                automata.finds(text, self.literals.as_deref()) && (!unsure || self.captures(text, scratch))
             }
         }
     }
@@ -252,6 +259,20 @@ impl Automata {
             .configure(config)
             .build_from_hir(&self.hir)
             .map_err(|e| one_line(&e.to_string()))
+    }
+
+    /// Whether it matches, when a line may start behind a line feed that ends the text.
+    fn finds(&self, text: &[u8], literals: Option<&[Vec<u8>]>) -> bool {
+        match self.matcher.get_or_init(|| self.new_matcher(literals)) {
+            Matcher::Dense(dfa, finder) => {
+                if finder.as_ref().is_some_and(|f| f.find(text).is_none()) {
+                    return false;
+                }
+                let input = regex_automata::Input::new(text).earliest(true);
+                dfa.try_search_fwd(&input).is_ok_and(|m| m.is_some())
+            }
+            Matcher::Meta(regex) => regex.is_match(text),
+        }
     }
 
     fn groups(&self) -> &Captures {

@@ -143,6 +143,25 @@ impl Node {
         }
     }
 
+    /// True when a line's start in it can stand where nothing else is left to match; `last` tells whether what follows
+    /// the node can be empty.
+    pub(super) fn ends_at_line_start(&self, last: bool) -> bool {
+        match self {
+            Node::Look(Look::LineStart) => last,
+            Node::Empty | Node::Look(_) | Node::Literal(_) | Node::Class(_) => false,
+            Node::Repeat { node, .. } | Node::Group { node, .. } => node.ends_at_line_start(last),
+            Node::Alternate(nodes) => nodes.iter().any(|node| node.ends_at_line_start(last)),
+            Node::Concat(nodes) => {
+                let mut last = last;
+                nodes.iter().rev().any(|node| {
+                    let ends = node.ends_at_line_start(last);
+                    last &= node.nullable();
+                    ends
+                })
+            }
+        }
+    }
+
     /// True when it can begin (or end) with a wide class.
     fn wide_edge(&self, first: bool) -> bool {
         match self {

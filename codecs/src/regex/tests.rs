@@ -40,6 +40,32 @@ fn an_nginx_line_is_split() {
     );
 }
 
+/// Recorded from Onigmo: no line starts behind a line feed that ends the text, but a text may be an empty line.
+#[test]
+fn a_line_feed_at_the_end_starts_no_line() {
+    for (pattern, text, matches) in [
+        ("^$", "", true),
+        ("^$", "a\n", false),
+        ("^$", "\n", true),
+        ("^$", "a\n\n", true),
+        (r"^\s*$", "hello\n", false),
+        (r"^\s*$", " \n", true),
+        (r"^\s*$", "hello\n \n", true),
+        (r"^\s*(#.*)?$", "hello\n", false),
+        (r"^\s*(#.*)?$", "hello\n#\n", true),
+        (r"(x|^)$", "hello\n", false),
+        (r"(x|^)$", "hellox\n", true),
+        (r"x\n^", "x\n", false),
+        (r"^(?!a)", "a\n", false),
+        (r"^(?!a)", "a\nb", true),
+        (r"(?=.*b)^[^^]*$", "a\n", false),
+    ] {
+        let (regex, mut scratch) = (Regex::new(pattern).expect(pattern), Scratch::default());
+        assert_eq!(regex.is_match(text.as_bytes(), &mut scratch), matches, "`{pattern}` on {text:?}");
+        assert_eq!(regex.captures(text.as_bytes(), &mut scratch), matches, "`{pattern}` on {text:?}");
+    }
+}
+
 /// Every engine that takes the pattern, against regex-automata's own.
 struct Engines {
     pattern: String,
@@ -55,6 +81,7 @@ impl Engines {
         let splitter = Splitter::new(&tree.node, tree.groups);
         let automata = Automata {
             hir: tree.node.hir(),
+            ends_at_line_start: false,
             splitter: None,
             two_pass: OnceLock::new(),
             matcher: OnceLock::new(),

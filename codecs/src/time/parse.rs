@@ -264,7 +264,9 @@ impl Format {
             return None;
         }
         let offset = if fits { self.offset(&tm) } else { tm.offset };
-        Some(Timestamp { secs: self.utc(tm.secs(), offset), nanos })
+        let secs = self.utc(tm.secs(), offset);
+        // What was read before it went wrong says no year: that is no time (Fluent Bit loses the record).
+        (fits || secs >= 0).then_some(Timestamp { secs, nanos })
     }
 
     fn read(&self, text: &[u8], tm: &mut Tm, nanos: &mut u32) -> Option<()> {

@@ -101,10 +101,21 @@ fn no_cut_text_panics() {
             for cut in 0..=text.len() {
                 parse(format, &text[..cut]);
                 let loose = Format::new(format, Options::default());
-                assert!(loose.parse(&text.as_bytes()[..cut], NOW, &mut Cache::default()).is_some());
+                let time = loose.parse(&text.as_bytes()[..cut], NOW, &mut Cache::default());
+                assert!(time.is_none_or(|time| time.secs >= 0), "{format} {time:?}");
             }
         }
     }
+}
+
+#[test]
+fn what_does_not_fit_may_still_say_when() {
+    let loose = Format::new("%Y-%m-%dT%H:%M:%S", Options::default());
+    let time = |text: &str| loose.parse(text.as_bytes(), NOW, &mut Cache::default()).map(|t| t.secs);
+    assert_eq!(time("2026-01-01T10"), Some(1_767_261_600));
+    assert_eq!(time("2026-01-01 noon"), Some(1_767_225_600));
+    assert_eq!(time("debug"), None);
+    assert_eq!(time(""), None);
 }
 
 /// What Fluent Bit 5.1.1 made of these wall clocks, with `Time_Zone` and with `Time_System_Timezone` (under `TZ`).

@@ -190,6 +190,18 @@ impl Filter for Conditional {
         self.filter.start(control)
     }
 
+    fn waits(&self) -> bool {
+        self.filter.waits()
+    }
+
+    fn memory_max(&self) -> usize {
+        self.filter.memory_max()
+    }
+
+    fn counters(&self) -> Vec<outputs::Counter> {
+        self.filter.counters()
+    }
+
     fn hold_ms(&self) -> Option<u64> {
         self.filter.hold_ms()
     }

@@ -2,12 +2,14 @@
 //!
 //! Owns: the trait, the registry. Never: keeps a record, allocates per record outside the job's arena.
 
+mod awaited;
 mod condition;
 mod constant;
 pub mod content_modifier;
 pub mod expect;
 pub mod grep;
 mod held;
+pub mod kubernetes;
 pub mod lua;
 pub mod modify;
 mod modify_conditions;
@@ -26,6 +28,7 @@ pub mod throttle;
 pub mod type_converter;
 mod words;
 
+pub use awaited::Awaited;
 pub use condition::Condition;
 pub use held::{HELD_MAX, Held, Holding};
 
@@ -85,6 +88,9 @@ pub enum Outcome<'a> {
     /// What is in [`FilterContext::made`] enters the filters of the tag from the first one, in its place, and passes
     /// those that hold records back, up to this one: what Fluent Bit's emitter of the multiline filter does.
     Reenter,
+    /// It cannot be told yet what becomes of it. As it is now (and as it was when it came), it meets the filter again when
+    /// [`FilterContext::awaited`] is over, and so do the records behind it; only where [`FilterContext::may_wait`].
+    Wait,
 }
 
 /// What a filter must be sure of.
@@ -128,6 +134,21 @@ pub trait Filter: Send + Sync {
     /// What it must be sure of.
     fn stage(&self) -> Stage {
         Stage::Free
+    }
+
+    /// True when it may let records wait ([`Outcome::Wait`]).
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// The most bytes that it may hold beside the records on their way.
+    fn memory_max(&self) -> usize {
+        0
+    }
+
+    /// Counters of its own, shown as `ripsaw_filter_<name>`.
+    fn counters(&self) -> Vec<outputs::Counter> {
+        Vec::new()
     }
 
     /// True when it may give records another tag.
@@ -180,4 +201,10 @@ pub struct FilterContext<'a, 'c> {
     pub held: Option<&'c mut Held>,
     /// Mark of the record's place in its source ([`crate::decode::mark`]); never falls from one to the next.
     pub mark: u64,
+    /// Whether the record may wait ([`Outcome::Wait`]).
+    pub may_wait: bool,
+    /// What it then waits for.
+    pub awaited: &'c mut Option<Arc<Awaited>>,
+    /// What `kubernetes` knows of the pod that the last record came from, for the next one.
+    pub pod: &'c mut Option<kubernetes::Seen<'a>>,
 }

@@ -5,7 +5,7 @@ use codecs::accessor::Accessor;
 use codecs::conf::values::{Bool, Text};
 use codecs::conf::{Diagnostics, Section, nearest};
 use codecs::parsers::{Parsed, Parser};
-use codecs::record::{Fields, Record};
+use codecs::record::{Fields, Record, Timestamp};
 use std::sync::Arc;
 
 codecs::options! {
@@ -96,37 +96,62 @@ fn parsers(
 
 impl Filter for Reader {
     fn apply<'a>(&'a self, record: &mut Record<'a>, context: &mut FilterContext<'a, '_>) -> Outcome<'a> {
-        let Some(text) = self.key.get(&record.fields, context.arena).and_then(|v| v.as_text()) else {
-            return Outcome::Keep;
-        };
         let mut fields = Fields::with_capacity_in(record.fields.len() + 8, context.arena);
-        let fits = self.parsers.iter().find_map(|parser| {
-            match parser.parse(text, context.now, context.arena, context.parsing, &mut fields) {
-                Parsed::Yes { time } => Some(time),
-                Parsed::No => None,
+        let mut sources = codecs::BumpVec::new_in(context.arena);
+        let mut fits = None;
+        if self.named {
+            // A key that stands twice is read each time; what the last one gives counts, as in Fluent Bit.
+            for at in self.key.positions(&record.fields) {
+                let Some(text) = record.fields[at].value.as_text() else { continue };
+                fits = self.read(text, context, &mut fields);
+                sources.extend(fits.map(|_| at));
+                record.time = fits.flatten().unwrap_or(record.time);
             }
-        });
+        }
+        if !self.named || self.key.positions(&record.fields).next().is_none() {
+            let text = self.key.get(&record.fields, context.arena).and_then(|v| v.as_text());
+            fits = text.and_then(|text| self.read(text, context, &mut fields));
+        }
         let Some(time) = fits else { return Outcome::Keep };
         record.time = time.unwrap_or(record.time);
-        self.retain(record, &mut fields);
+        self.retain(record, &sources, &mut fields);
         record.fields = fields;
         Outcome::Keep
     }
 }
 
 impl Reader {
-    /// Appends what stays of the record's own fields. With `$` the source is never taken away, but not preserved
-    /// by itself either, as in Fluent Bit.
-    fn retain<'a>(&self, record: &Record<'a>, fields: &mut Fields<'a>) {
-        let source = if self.named { self.key.position(&record.fields) } else { None };
-        match (self.reserve_data, source) {
-            (true, Some(source)) if !self.preserve_key => {
-                fields.extend_from_slice_copy(&record.fields[..source]);
-                fields.extend_from_slice_copy(&record.fields[source + 1..]);
+    /// Fields and time that the first parser that fits finds in a text.
+    fn read<'a>(
+        &'a self,
+        text: &'a [u8],
+        context: &mut FilterContext<'a, '_>,
+        fields: &mut Fields<'a>,
+    ) -> Option<Option<Timestamp>> {
+        fields.clear();
+        self.parsers.iter().find_map(|parser| {
+            match parser.parse(text, context.now, context.arena, context.parsing, fields) {
+                Parsed::Yes { time } => Some(time),
+                Parsed::No => None,
             }
-            (true, _) => fields.extend_from_slice_copy(&record.fields),
-            (false, Some(source)) if self.preserve_key => fields.push(record.fields[source]),
-            (false, _) => {}
+        })
+    }
+
+    /// Appends what stays of the record's own fields, of which those at `sources` were read. With `$` the source is
+    /// never taken away, but not preserved by itself either, as in Fluent Bit.
+    fn retain<'a>(&self, record: &Record<'a>, sources: &[usize], fields: &mut Fields<'a>) {
+        match (self.reserve_data, self.preserve_key) {
+            (true, true) => fields.extend_from_slice_copy(&record.fields),
+            (true, false) => {
+                let mut from = 0;
+                for &source in sources {
+                    fields.extend_from_slice_copy(&record.fields[from..source]);
+                    from = source + 1;
+                }
+                fields.extend_from_slice_copy(&record.fields[from..]);
+            }
+            (false, true) => fields.extend(sources.last().map(|&source| record.fields[source])),
+            (false, false) => {}
         }
     }
 }
@@ -193,6 +218,20 @@ mod tests {
             (several, r#"{"log":"12"}"#, r#"{"number":12}"#),
             (several, r#"{"log":"{\"j\":1}"}"#, r#"{"j":1}"#),
             (several, r#"{"log":"none of it!"}"#, r#"{"log":"none of it!"}"#),
+            // Each text of a key that stands twice is read; the last one counts, and decides.
+            ("Key_Name log\nParser kv", r#"{"log":"a=b","x":1,"log":2}"#, r#"{"key":"a","val":"b"}"#),
+            ("Key_Name log\nParser kv", r#"{"log":"a=b","log":"c=d"}"#, r#"{"key":"c","val":"d"}"#),
+            ("Key_Name log\nParser kv", r#"{"log":"a=b","log":"no"}"#, r#"{"log":"no"}"#),
+            (
+                "Key_Name log\nParser kv\nReserve_Data On",
+                r#"{"y":1,"log":"no","x":1,"log":"c=d","z":1}"#,
+                r#"{"key":"c","val":"d","y":1,"log":"no","x":1,"z":1}"#,
+            ),
+            (
+                "Key_Name log\nParser kv\nPreserve_Key On",
+                r#"{"log":"a=b","log":"c=d"}"#,
+                r#"{"key":"c","val":"d","log":"c=d"}"#,
+            ),
         ];
         for (lines, input, want) in cases {
             let (filter, _) = try_configure(&PLUGIN, lines, &some_parsers());

@@ -1,14 +1,15 @@
 //! Every filter there is, in documentation order.
 
 use super::{
-    Plugin, expect, grep, lua, modify, multiline, nest, parser, record_modifier, rewrite_tag, sysinfo,
-    throttle, type_converter,
+    Plugin, expect, grep, kubernetes, lua, modify, multiline, nest, parser, record_modifier, rewrite_tag,
+    sysinfo, throttle, type_converter,
 };
 
 /// The filters. Adding one is its file and one line here.
 pub static FILTERS: &[&Plugin] = &[
     &expect::PLUGIN,
     &grep::PLUGIN,
+    &kubernetes::PLUGIN,
     &lua::PLUGIN,
     &modify::PLUGIN,
     &multiline::PLUGIN,

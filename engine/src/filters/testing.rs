@@ -92,6 +92,18 @@ pub(super) fn run_with(
     held: &mut Held,
     mark: u64,
 ) -> (Vec<String>, Option<(String, bool)>) {
+    run_tagged(filter, "src.one", input, time, held, mark)
+}
+
+/// The same under any tag.
+pub(super) fn run_tagged(
+    filter: &dyn Filter,
+    tag: &str,
+    input: Option<&str>,
+    time: &mut Timestamp,
+    held: &mut Held,
+    mark: u64,
+) -> (Vec<String>, Option<(String, bool)>) {
     let arena = Bump::new();
     let mut record = Record::new_in(&arena, *time);
     if let Some(input) = input {
@@ -102,7 +114,7 @@ pub(super) fn run_with(
     let (mut grouping, mut made) = (codecs::multiline::Scratch::default(), BumpVec::new_in(&arena));
     let mut context = FilterContext {
         arena: &arena,
-        tag: "src.one",
+        tag,
         parsing: &mut parsing,
         grouping: &mut grouping,
         text: &mut text,
@@ -111,6 +123,9 @@ pub(super) fn run_with(
         made: &mut made,
         held: Some(held),
         mark,
+        may_wait: false,
+        awaited: &mut None,
+        pod: &mut None,
     };
     let outcome = match input {
         Some(_) => filter.apply(&mut record, &mut context),
@@ -124,7 +139,7 @@ pub(super) fn run_with(
     *time = record.time;
     match outcome {
         Outcome::Keep | Outcome::Failed => (vec![json(&record)], None),
-        Outcome::Drop => (Vec::new(), None),
+        Outcome::Drop | Outcome::Wait => (Vec::new(), None),
         Outcome::Retag { tag, keep } => (vec![json(&record)], Some((tag.to_owned(), keep))),
         Outcome::Replace | Outcome::Reenter => {
             if let Some(first) = made.first() {

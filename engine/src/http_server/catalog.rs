@@ -424,6 +424,11 @@ static METRICS: &[Metric] = &[
         Input(|m| of(&m.failed_jobs)),
     ),
     Metric::counter(
+        "ripsaw_input_replaced_lines_total",
+        "Number of lines with bytes that mean nothing in the encoding of their file, each now U+FFFD.",
+        Tail(|m| of(&m.replaced_lines)),
+    ),
+    Metric::counter(
         "ripsaw_input_bytes_lost_total",
         "Number of bytes that a rotation or truncation destroyed before they were read.",
         Tail(|m| of(&m.bytes_lost)),
@@ -614,7 +619,7 @@ fn each_instance<'m>(metric: &Metric, monitor: &'m Monitor, mut found: impl FnMu
     match metric.read {
         Input(read) => monitor.inputs.iter().for_each(|i| found(&i.name, read(&i.metrics))),
         Tail(read) => tails(monitor).for_each(|i| found(&i.name, read(&i.metrics))),
-        Filter(read) => monitor.filters.iter().for_each(|f| found(&f.name, read(&f.metrics))),
+        Filter(read) => monitor.filters.iter().for_each(|f| found(&f.watched.name, read(&f.watched.metrics))),
         Output(read) => monitor.outputs.iter().for_each(|o| found(&o.watched.name, read(&o.watched.metrics))),
         Ring(read) => {
             let rings = monitor.inputs.iter().filter(|i| i.metrics.is_ring.load(Relaxed));
@@ -637,7 +642,7 @@ type Instance<'m> = (&'m str, Vec<(&'static str, u64)>);
 pub(super) fn sections(monitor: &Monitor) -> Sections<'_> {
     let mut sections: Sections<'_> = [
         ("input", monitor.inputs.iter().map(|i| (&*i.name, Vec::new())).collect()),
-        ("filter", monitor.filters.iter().map(|f| (&*f.name, Vec::new())).collect()),
+        ("filter", monitor.filters.iter().map(|f| (&*f.watched.name, Vec::new())).collect()),
         ("output", monitor.outputs.iter().map(|o| (&*o.watched.name, Vec::new())).collect()),
     ];
     for metric in METRICS {
@@ -660,17 +665,22 @@ fn named(name: &str, value: u64) -> Sample {
     Sample::new(vec![("name", name.to_owned())], value)
 }
 
-/// What only outputs know of themselves, gathered by name.
+/// What only filters and outputs know of themselves, gathered by name.
 fn own_counters(monitor: &Monitor) -> impl Iterator<Item = Family> {
-    let mut families: BTreeMap<&'static str, Family> = BTreeMap::new();
-    for output in &monitor.outputs {
-        // A name of the table is not told twice: a scraper refuses the whole answer then.
-        let taken = |name: &str| METRICS.iter().any(|m| m.name.strip_prefix("ripsaw_output_") == Some(name));
-        for counter in output.output.counters().into_iter().filter(|c| !taken(c.name)) {
-            let mut labels = vec![("name", output.watched.name.clone())];
+    let filters = monitor.filters.iter().map(|f| ("ripsaw_filter_", &f.watched.name, f.filter.counters()));
+    let outputs = monitor.outputs.iter().map(|o| ("ripsaw_output_", &o.watched.name, o.output.counters()));
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for (prefix, instance, counters) in filters.chain(outputs) {
+        for counter in counters {
+            let name = format!("{prefix}{}", counter.name);
+            // A name of the table is not told twice: a scraper refuses the whole answer then.
+            if METRICS.iter().any(|m| m.name == name) {
+                continue;
+            }
+            let mut labels = vec![("name", instance.clone())];
             labels.extend(counter.labels);
-            let family = families.entry(counter.name).or_insert_with(|| Family {
-                name: format!("ripsaw_output_{}", counter.name).into(),
+            let family = families.entry(name.clone()).or_insert_with(|| Family {
+                name: name.into(),
                 help: counter.help,
                 kind: if counter.name.ends_with("_total") { Kind::Counter } else { Kind::Gauge },
                 instances: true,

@@ -4,7 +4,7 @@ use super::*;
 use crate::budget::Budget;
 use crate::health::Health;
 use crate::metrics::{FileLag, FilterMetrics, InputMetrics, OutputMetrics};
-use crate::monitor::{HealthCheck, Monitor, Watched, WatchedOutput};
+use crate::monitor::{HealthCheck, Monitor, Watched, WatchedFilter, WatchedOutput};
 use codecs::Bump;
 use codecs::record::Record;
 use outputs::segment::{Chunk, Segment};
@@ -18,6 +18,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An output that only counts.
 struct Counting;
+
+impl crate::filters::Filter for Counting {
+    fn apply<'a>(
+        &'a self,
+        _: &mut Record<'a>,
+        _: &mut crate::filters::FilterContext<'a, '_>,
+    ) -> crate::filters::Outcome<'a> {
+        crate::filters::Outcome::Keep
+    }
+
+    fn counters(&self) -> Vec<Counter> {
+        // The last one stands in the table already and must not come twice.
+        let twice = Counter { name: "failed_records_total", help: "Twice.", labels: Vec::new(), value: 1 };
+        vec![Counter { name: "own_total", help: "Of its own.", labels: Vec::new(), value: 4 }, twice]
+    }
+}
 
 impl Output for Counting {
     fn encode(&self, _: &str, _: &Record<'_>, _: &Bump, _: &mut Segment) -> bool {
@@ -73,7 +89,10 @@ fn monitor() -> Monitor {
             Watched { name: "tail.0".into(), plugin: "tail", metrics: Arc::new(tail) },
             Watched { name: "dummy.1".into(), plugin: "dummy", metrics: Arc::default() },
         ],
-        filters: vec![Watched { name: "grep.0".into(), plugin: "grep", metrics: Arc::new(grep) }],
+        filters: vec![WatchedFilter {
+            watched: Watched { name: "grep.0".into(), plugin: "grep", metrics: Arc::new(grep) },
+            filter: Arc::new(Counting),
+        }],
         outputs: vec![WatchedOutput {
             watched: Watched { name: "stdout.0".into(), plugin: "stdout", metrics: Arc::new(stdout) },
             output: Arc::new(Counting),
@@ -192,6 +211,7 @@ fn first_version_names_labels_and_values() {
         ("ripsaw_input_lag_bytes{name=\"tail.0\",path=\"/var/log/a \\\"b\\\".log\"}", "7"),
         ("ripsaw_input_lag_seconds{name=\"tail.0\",path=\"/var/log/a \\\"b\\\".log\"}", "90"),
         ("ripsaw_output_dropped_records_total{name=\"stdout.0\",cause=\"rejected\"}", "2"),
+        ("ripsaw_filter_own_total{name=\"grep.0\"}", "4"),
         ("ripsaw_output_rejected_events_total{name=\"stdout.0\",reason=\"too_old\"}", "3"),
         ("ripsaw_output_queued_bytes{name=\"stdout.0\"}", "0"),
         ("ripsaw_memory_used_bytes", "4096"),

@@ -133,7 +133,12 @@ struct Generator {
 
 impl Input for Generator {
     fn run(self: Box<Self>, engine: InputContext) {
-        let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+        let source = engine.open(SourceInfo {
+            tag: self.tag.clone(),
+            path: None,
+            charset: Default::default(),
+            cursor: None,
+        });
         let (begun, first) = (Instant::now(), now());
         let mut next = if self.at_once { begun } else { begun + self.interval };
         let (mut made, mut at) = (0, 0);

@@ -108,7 +108,12 @@ struct Running {
 
 impl Input for Running {
     fn run(self: Box<Self>, engine: InputContext) {
-        let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+        let source = engine.open(SourceInfo {
+            tag: self.tag.clone(),
+            path: None,
+            charset: Default::default(),
+            cursor: None,
+        });
         let (mut ticks, mut at) = (Ticks::new(self.interval), 0);
         if self.once {
             let status = self.once(&engine, &source, &mut at);

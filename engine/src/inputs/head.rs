@@ -93,7 +93,12 @@ struct Reading {
 
 impl Input for Reading {
     fn run(self: Box<Self>, engine: InputContext) {
-        let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+        let source = engine.open(SourceInfo {
+            tag: self.tag.clone(),
+            path: None,
+            charset: Default::default(),
+            cursor: None,
+        });
         let (mut ticks, mut at) = (Ticks::new(self.interval), 0);
         while ticks.wait(&engine) {
             let content = match self.read() {

@@ -79,6 +79,10 @@ pub trait Engine: Send + Sync {
     /// Hands a block on; records of one source leave in the order of these calls. `end` is the position behind the
     /// block's last byte: it is committed when all of the block's records are accepted.
     fn submit(&self, source: &Source, block: Block, end: Position);
+    /// Between `true` and `false`, blocks are submitted one after the other without a wait.
+    fn gather(&self, more: bool) {
+        let _ = more;
+    }
     /// No more lines will come from this source: what is pending in it (a multi-line group) is flushed.
     fn close(&self, source: &Source);
     /// Takes `bytes` from the memory budgets (process, `Mem_Buf_Limit`, outputs of this input). When it answers false,
@@ -90,6 +94,16 @@ pub trait Engine: Send + Sync {
     fn take(&self, bytes: usize);
     /// Gives back what `admit` took and no block was submitted for.
     fn release(&self, bytes: usize);
+    /// Charges `bytes` that are kept until their source goes on (a half line), beside what is under way; false (and
+    /// nothing is charged) when such bytes take their share of a budget already. With `always`, it is never.
+    fn keep_waiting(&self, bytes: usize, always: bool) -> bool {
+        let _ = (bytes, always);
+        true
+    }
+    /// Gives back what [`Engine::keep_waiting`] charged.
+    fn let_go(&self, bytes: usize) {
+        let _ = bytes;
+    }
     /// Makes a charge that of a buffer's capacity, before the block is submitted.
     fn settle(&self, charge: usize, capacity: usize) {
         match capacity.checked_sub(charge) {

@@ -55,7 +55,12 @@ struct Numbers {
 
 impl Input for Numbers {
     fn run(mut self: Box<Self>, engine: InputContext) {
-        let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+        let source = engine.open(SourceInfo {
+            tag: self.tag.clone(),
+            path: None,
+            charset: Default::default(),
+            cursor: None,
+        });
         let random = SystemRandom::new();
         let (mut ticks, mut at) = (Ticks::new(self.interval), 0);
         while self.left != Some(0) && ticks.wait(&engine) {

@@ -12,6 +12,7 @@ use crate::pipeline::Pipeline;
 use crate::queue::{Charge, Pressure};
 use crate::reload::Handover;
 use crate::storage::Store;
+use crate::workers::Workers;
 use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -37,7 +38,7 @@ pub struct Common {
     /// Filters, outputs and routes.
     pub pipeline: Arc<Pipeline>,
     /// Workers that run jobs.
-    pub workers: Arc<rayon::ThreadPool>,
+    pub workers: Arc<Workers>,
     /// Runs flush timers.
     pub runtime: tokio::runtime::Handle,
     /// Read buffers.
@@ -100,7 +101,7 @@ pub struct InputShared {
     /// Filters, outputs and routes.
     pub pipeline: Arc<Pipeline>,
     /// Workers that run jobs.
-    pub workers: Arc<rayon::ThreadPool>,
+    pub workers: Arc<Workers>,
     /// Read buffers.
     pub blocks: Arc<Pool>,
     /// Segment buffers.
@@ -173,11 +174,7 @@ impl InputShared {
         // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
         drop(metrics.memory.set(memory.clone()));
         // Each output of a route gets a wire form of its own.
-        let reserve = reserve(
-            common.pipeline.outputs.len(),
-            common.workers.current_num_threads(),
-            common.budget.limit(),
-        );
+        let reserve = reserve(common.pipeline.outputs.len(), common.workers.count(), common.budget.limit());
         Ok(Arc::new_cyclic(|this| InputShared {
             buffer,
             name: component.splitn(3, ':').nth(2).unwrap_or_default().to_owned(),
@@ -317,6 +314,13 @@ impl Engine for InputShared {
         source.submit(Some(block), end, Some(charge.of_process(bytes.saturating_mul(self.reserve))));
     }
 
+    fn gather(&self, more: bool) {
+        match more {
+            true => self.workers.gather(),
+            false => self.workers.gathered(),
+        }
+    }
+
     fn close(&self, source: &Source) {
         source.flush_pending();
     }
@@ -358,6 +362,23 @@ impl Engine for InputShared {
         let [process, input] = &self.budgets;
         process.give(bytes.saturating_mul(self.reserve));
         input.give(bytes);
+        (self.released)();
+    }
+
+    fn keep_waiting(&self, bytes: usize, always: bool) -> bool {
+        let [process, input] = &self.budgets;
+        if !process.keep(bytes, always) {
+            return false;
+        }
+        let kept = input.keep(bytes, always);
+        if !kept {
+            process.let_go(bytes);
+        }
+        kept
+    }
+
+    fn let_go(&self, bytes: usize) {
+        self.budgets.iter().for_each(|budget| budget.let_go(bytes));
         (self.released)();
     }
 

@@ -121,7 +121,12 @@ impl Input for Reading {
 impl Reading {
     /// Reads to the end, or until the engine stops.
     fn read(&self, fd: OwnedFd, engine: &InputContext) {
-        let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+        let source = engine.open(SourceInfo {
+            tag: self.tag.clone(),
+            path: None,
+            charset: Default::default(),
+            cursor: None,
+        });
         // What the last configuration read of a value that was not whole.
         let kept = engine.kept(KEPT).pop().and_then(|(_, kept)| kept.downcast::<Vec<u8>>().ok());
         let (mut carried, mut at): (Vec<u8>, u64) = (kept.map(|k| (*k).clone()).unwrap_or_default(), 0);

@@ -199,7 +199,12 @@ impl Input for Listening {
                 component: component.clone(),
                 separated,
                 idle,
-                info: SourceInfo { tag: tag.clone(), path: names.then_some(peer), cursor: None },
+                info: SourceInfo {
+                    tag: tag.clone(),
+                    path: names.then_some(peer),
+                    charset: Default::default(),
+                    cursor: None,
+                },
             };
             match framing {
                 Framing::Newline => Box::pin(connection.run(stream)),

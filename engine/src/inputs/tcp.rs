@@ -183,7 +183,12 @@ impl Input for Listening {
                 component: component.clone(),
                 separated: separated.clone(),
                 idle,
-                info: SourceInfo { tag: tag.clone(), path: names.then_some(peer), cursor: None },
+                info: SourceInfo {
+                    tag: tag.clone(),
+                    path: names.then_some(peer),
+                    charset: Default::default(),
+                    cursor: None,
+                },
             };
             Box::pin(connection.run(stream))
         });

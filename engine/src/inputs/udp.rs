@@ -70,7 +70,12 @@ impl Input for Receiving {
                 Err(error) => return engine.fail(format!("cannot listen on {}: {error}", self.address)),
             };
             log!(Info, self.component, "listening on {}", self.address);
-            let source = engine.open(SourceInfo { tag: self.tag.clone(), path: None, cursor: None });
+            let source = engine.open(SourceInfo {
+                tag: self.tag.clone(),
+                path: None,
+                charset: Default::default(),
+                cursor: None,
+            });
             if let Err(error) = socket.run(gate, &source, self.limit, self.names).await {
                 engine.fail(format!("cannot receive on {}: {error}", self.address));
             }

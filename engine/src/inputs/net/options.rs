@@ -70,7 +70,7 @@ codecs::options! {
         /// The key of our certificate (PEM).
         key_file "tls.key_file": Opt<Text>,
         /// Password of the key.
-        key_passwd "tls.key_passwd": Opt<Text> => Refused("keys with a password are not supported here; decrypt the file, for example with `openssl pkey`"),
+        key_passwd "tls.key_passwd": Opt<Text>,
         /// For clients.
         vhost "tls.vhost": Opt<Text> => NoEffect("there is one certificate, shown whatever name is asked for"),
         /// Oldest protocol that is spoken.

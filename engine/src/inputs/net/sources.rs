@@ -134,6 +134,7 @@ impl Sources {
         let info = SourceInfo {
             tag: tag.into(),
             path: self.peer.clone(),
+            charset: Default::default(),
             cursor: Some(accepted.clone() as Arc<dyn Cursor>),
         };
         Tagged { source: self.gate.engine().open(info), accepted, at: 0 }

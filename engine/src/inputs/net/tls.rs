@@ -4,19 +4,12 @@
 
 use super::options::TlsOptions;
 use codecs::conf::{Diagnostics, Section};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use outputs::tls::material::{Wrong, certificates, private_key, trusted, versions};
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::path::Path;
 use std::sync::Arc;
-
-/// An option that cannot be had as it is.
-struct Wrong {
-    key: &'static str,
-    message: String,
-}
 
 /// A server configuration made from the options, or `None` inside when TLS is off. `protocols` are offered by ALPN.
 /// What is wrong is reported at the section's option; reads the files that the options name.
@@ -35,9 +28,8 @@ pub fn server(
             config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
             Some(Some(Arc::new(config)))
         }
-        Err(Wrong { key, message }) => {
-            let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
-            diagnostics.error(span, format!("{owner}: {message}"));
+        Err(wrong) => {
+            wrong.report(section, owner, diagnostics);
             None
         }
     }
@@ -53,12 +45,9 @@ fn build(options: &TlsOptions) -> Result<ServerConfig, Wrong> {
         });
     };
     let chain = certificates(Path::new(&certificate.0), "tls.crt_file")?;
-    let key_der = PrivateKeyDer::from_pem_file(&key.0).map_err(|error| Wrong {
-        key: "tls.key_file",
-        message: format!("`tls.key_file` is `{}`: {error}", key.0),
-    })?;
+    let key_der = private_key(&key.0, options.key_passwd.as_ref())?;
     let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&versions(options)?)
+        .with_protocol_versions(&versions(options.min_version.as_ref(), options.max_version.as_ref())?)
         .map_err(|error| Wrong {
             key: "tls.max_version",
             message: format!("no protocol is left: {error}"),
@@ -78,20 +67,7 @@ fn verifier(
     options: &TlsOptions,
     provider: Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, Wrong> {
-    let key =
-        if options.ca_path.is_some() && options.ca_file.is_none() { "tls.ca_path" } else { "tls.ca_file" };
-    let mut roots = RootCertStore::empty();
-    if let Some(directory) = &options.ca_path {
-        let unreadable =
-            |error| Wrong { key, message: format!("`tls.ca_path` is `{}`: {error}", directory.0) };
-        for entry in std::fs::read_dir(&directory.0).map_err(unreadable)?.filter_map(Result::ok) {
-            // A directory of certificates may hold other files too.
-            roots.add_parsable_certificates(certificates(&entry.path(), "tls.ca_path").unwrap_or_default());
-        }
-    }
-    if let Some(file) = &options.ca_file {
-        roots.add_parsable_certificates(certificates(Path::new(&file.0), "tls.ca_file")?);
-    }
+    let roots = trusted(options.ca_path.as_ref(), options.ca_file.as_ref())?;
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|error| Wrong {
         key: "tls.verify_client_cert",
         message: format!(
@@ -100,39 +76,29 @@ fn verifier(
     })
 }
 
-/// The protocols between `tls.min_version` and `tls.max_version`; those before 1.2 are never spoken.
-fn versions(options: &TlsOptions) -> Result<Vec<&'static SupportedProtocolVersion>, Wrong> {
-    let bound = |text: Option<&str>, key: &'static str, default: usize| match text
-        .map(str::to_ascii_lowercase)
-        .as_deref()
-    {
-        None => Ok(default),
-        Some("sslv2" | "sslv3" | "tlsv1" | "tlsv1.0" | "tlsv1.1") => Ok(1),
-        Some("tlsv1.2") => Ok(2),
-        Some("tlsv1.3") => Ok(3),
-        Some(other) => {
-            Err(Wrong { key, message: format!("`{key}` is `{other}`, not one of TLSv1.2, TLSv1.3") })
-        }
-    };
-    let least = bound(options.min_version.as_ref().map(|t| t.0.as_str()), "tls.min_version", 2)?;
-    let most = bound(options.max_version.as_ref().map(|t| t.0.as_str()), "tls.max_version", 3)?;
-    let all = [(2, &rustls::version::TLS12), (3, &rustls::version::TLS13)];
-    let versions: Vec<_> =
-        all.into_iter().filter(|(at, _)| (least..=most).contains(at)).map(|(_, version)| version).collect();
-    if versions.is_empty() {
-        let message = "the options leave no protocol; TLSv1.2 and TLSv1.3 are spoken".to_owned();
-        return Err(Wrong { key: "tls.max_version", message });
-    }
-    Ok(versions)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codecs::conf::source::Memory;
 
-fn certificates(path: &Path, key: &'static str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
-    let wrong = |rule: String| Wrong { key, message: format!("`{key}` is `{}`: {rule}", path.display()) };
-    let list: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?.collect();
-    match list {
-        Ok(list) if list.is_empty() => Err(wrong("it holds no certificate (PEM)".to_owned())),
-        Ok(list) => Ok(list),
-        Err(error) => Err(wrong(error.to_string())),
+    #[test]
+    fn a_key_may_have_a_password() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../outputs/testdata");
+        for (password, told) in
+            [("secret", ""), ("wrong", "cannot be decrypted"), ("", "needs its password in `tls.key_passwd`")]
+        {
+            let text = format!(
+                "[INPUT]\n tls on\n tls.crt_file {folder}/client.crt\n tls.key_file {folder}/client.scrypt.key\n tls.key_passwd {password}\n"
+            );
+            let mut diagnostics = Diagnostics::default();
+            let document =
+                codecs::conf::read("main.conf", &Memory::with(&[("main.conf", &text)]), &mut diagnostics);
+            let section = &document.sections[0];
+            let options = TlsOptions::read(section, "tcp.0", &mut diagnostics).expect("valid options");
+            let server = server(&options, &[], section, "tcp.0", &mut diagnostics);
+            assert_eq!(server.is_some(), told.is_empty(), "{password}");
+            let messages: String = diagnostics.list.iter().map(|d| d.message.as_str()).collect();
+            assert!(messages.contains(told), "{password}: {messages}");
+        }
     }
 }

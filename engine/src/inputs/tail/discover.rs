@@ -15,6 +15,7 @@ use super::siblings::{Folders, Listed};
 use super::state::{File, Id, Slot};
 use super::watch::{Change, Event, Folder};
 use crate::log;
+use rustix::fd::AsRawFd;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -87,6 +88,7 @@ impl Tail {
                     &format!("folder {} cannot be listed: {error}", folder.display()),
                 );
             }
+            self.make_room(&walk.found);
             for path in walk.found {
                 if !self.by_path.contains_key(&path) {
                     self.consider(path);
@@ -465,12 +467,15 @@ impl Tail {
     fn open_in(&mut self, slot_id: Id, ignored: Option<u64>) {
         let Some(slot) = self.slots.get(slot_id) else { return };
         let path = slot.path.clone();
-        let opened =
-            rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-                .and_then(|fd| rustix::fs::fstat(&fd).map(|stat| (fd, stat)));
-        let (fd, stat) = match opened {
+        let (fd, stat) = match open_file(&path) {
+            Ok((fd, _)) if fd.as_raw_fd() as u64 >= self.descriptors => {
+                return self.no_descriptor(slot_id, path);
+            }
             Ok(opened) => opened,
             Err(rustix::io::Errno::NOENT) => return self.forget_vacant(slot_id),
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                return self.no_descriptor(slot_id, path);
+            }
             Err(error) => {
                 let error = std::io::Error::from(error);
                 self.tell_once(
@@ -546,6 +551,8 @@ impl Tail {
 
     /// Puts the reading position at `at`.
     pub(super) fn start_at(&mut self, id: Id, at: u64, size: u64) {
+        let Some(file) = self.files.get(id) else { return };
+        let at = if file.gzip.is_none() { self.at_character(file, at) } else { at };
         let Some(file) = self.files.get_mut(id) else { return };
         if file.gzip.is_some() {
             if at > 0 && at == size {
@@ -613,6 +620,7 @@ impl Tail {
             }
         }
         if let Some(slot) = self.slots.get_mut(slot_id) {
+            names.shrink_to_fit();
             slot.names = names;
         }
     }
@@ -732,18 +740,22 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         read_at: 0,
         line_at: 0,
         partial: Vec::new(),
+        kept: 0,
+        before_line: None,
         joined: None,
         skipping: false,
         in_hole: false,
         last: Default::default(),
         queued: false,
         at_eof: true,
+        room: 0,
         bulk: false,
         unadvised: 0,
         orphan_until: None,
         finished: false,
         after: None,
         asked: false,
+        charset: None,
         gzip: None,
         slots: 0,
         name: None,
@@ -777,6 +789,5 @@ pub(super) fn coarse_now() -> (i64, i64) {
 
 /// The name that an open file has now.
 fn name_of(file: &File) -> Option<PathBuf> {
-    use rustix::fd::AsRawFd;
     std::fs::read_link(format!("/proc/self/fd/{}", file.fd.as_raw_fd())).ok()
 }

@@ -160,8 +160,13 @@ pub(super) fn begins_with_any(path: &Path, heads: &[Marker]) -> bool {
 pub(super) fn first_bytes(path: &Path) -> Vec<u8> {
     let Ok((fd, stat)) = super::discover::open_file(path) else { return Vec::new() };
     let file = new_file(fd, (stat.st_dev, stat.st_ino), 0);
-    if is_gzip(path) {
-        return first_text(&file, HEAD_BYTES).unwrap_or_default();
+    text_head(&file, is_gzip(path))
+}
+
+/// The first bytes of the text of an open file; none where it cannot be read.
+pub(super) fn text_head(file: &File, compressed: bool) -> Vec<u8> {
+    if compressed {
+        return first_text(file, HEAD_BYTES).unwrap_or_default();
     }
     let mut bytes = vec![0; HEAD_BYTES];
     let got = rustix::io::pread(&file.fd, bytes.as_mut_slice(), 0).unwrap_or(0);

@@ -8,12 +8,26 @@ use super::read::undelivered;
 use super::state::{Chain, ChainCursor, FIRST_NUMBER, File, Id};
 use super::watch::Folder;
 use crate::job::Position;
+use crate::log;
+use codecs::charset::Charset;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// So many new paths at once are many.
+const ROOM_FROM: usize = 100;
+
 impl Tail {
+    /// Makes room for paths that are new, at once: growing by and by leaves memory behind that is of no use.
+    pub(super) fn make_room(&mut self, found: &[PathBuf]) {
+        let new = found.iter().filter(|path| !self.by_path.contains_key(*path)).count();
+        if new > ROOM_FROM {
+            (self.by_path.reserve(new), self.by_inode.reserve(new), self.names.reserve(new));
+            (self.files.reserve(new), self.slots.reserve(new), self.chains.reserve(new));
+        }
+    }
+
     /// Nothing more is read from the file.
     pub(super) fn finish(&mut self, id: Id) {
         let Some(file) = self.files.get_mut(id) else { return };
@@ -33,6 +47,7 @@ impl Tail {
         if !file.finished || (self.database.is_some() && waits()) {
             return;
         }
+        self.let_go_of_half_line(id);
         let Some(file) = self.files.remove(id) else { return };
         self.by_inode.remove(&file.key);
         if let Some(key) = &file.name {
@@ -81,6 +96,25 @@ impl Tail {
                 slot.current = None;
             }
         }
+    }
+
+    /// There are more files than may be open: told once, counted for each; a scan tries again.
+    pub(super) fn no_descriptor(&mut self, slot: Id, path: PathBuf) {
+        if self.told.insert((path.clone(), "open")) {
+            self.engine.metrics().read_errors.fetch_add(1, Relaxed);
+        }
+        if self.told.insert((PathBuf::new(), "descriptors")) {
+            log!(
+                Error,
+                self.settings.name,
+                "{} and maybe others are not read: {} files are open, and no more may be; raise the limit of open files \
+                 (`ulimit -n`, `LimitNOFILE=`). It is tried again every `refresh_interval`; \
+                 ripsaw_input_read_errors_total counts such files",
+                path.display(),
+                self.engine.metrics().files_open.load(Relaxed)
+            );
+        }
+        self.forget_vacant(slot);
     }
 
     /// A slot without a file stays while its chain may be continued.
@@ -137,6 +171,7 @@ impl Tail {
     pub(super) fn new_chain(&mut self, tag: Arc<str>, path: Arc<str>, held: bool) -> Id {
         let chain = Chain {
             source: None,
+            charset: Charset::Utf8,
             tag,
             path,
             cursor: None,

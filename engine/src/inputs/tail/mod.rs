@@ -7,8 +7,10 @@
 mod cut;
 mod database;
 mod discover;
+mod encoding;
 mod glob;
 mod gzip;
+mod half;
 mod handover;
 mod identity;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod watch;
 
 use self::database::Database;
 use self::discover::{Moved, Name};
+use self::encoding::Encoding;
 use self::glob::Pattern;
 use self::options::Options;
 use self::resume::Remembered;
@@ -64,6 +67,10 @@ const DEEP_EVERY: Duration = Duration::from_secs(60);
 /// How often the lag of files that are behind is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
+/// Descriptors that are left to outputs, connections and databases, however many files there are: else nothing that is
+/// read could be delivered.
+const DESCRIPTORS_LEFT: u64 = 256;
+
 /// What the options compile into.
 #[derive(Clone, Debug)]
 struct Settings {
@@ -82,6 +89,8 @@ struct Settings {
     block_bytes: usize,
     /// A line of so many bytes is too long.
     line_limit: usize,
+    /// What the files are in.
+    encoding: Encoding,
     skip_long: bool,
     exit_on_eof: bool,
     cache_advise: bool,
@@ -101,6 +110,8 @@ struct Tail {
     engine: InputContext,
     reader: Reader,
     watcher: Watcher,
+    /// File descriptors from this number on are for the rest of the program.
+    descriptors: u64,
     database: Option<Database>,
     files: Slab<File>,
     slots: Slab<Slot>,
@@ -369,6 +380,7 @@ fn settings(
             )
             .help(rule);
     });
+    let encoding = Encoding::of(options, section, owner, diagnostics);
     let home = std::env::var_os("HOME");
     let seconds = Duration::from_secs_f64;
     let nanos = Duration::from_nanos(u64::try_from(options.progress_check_interval_nsec.0).unwrap_or(0));
@@ -402,7 +414,8 @@ fn settings(
         ignore_older: seconds(options.ignore_older.0),
         ignore_active: options.ignore_active_older_files.0,
         block_bytes: BLOCK_BYTES,
-        line_limit: bytes(options.buffer_max_size.0).saturating_sub(1).max(1),
+        line_limit: encoding?.whole(bytes(options.buffer_max_size.0).saturating_sub(1).max(1)),
+        encoding: encoding?,
         skip_long: options.skip_long_lines.0 && !options.truncate_long_lines.0,
         exit_on_eof: options.exit_on_eof.0,
         cache_advise: options.file_cache_advise.0,
@@ -425,7 +438,7 @@ impl Input for Configuration {
 impl Tail {
     /// Opens the `DB` and the watcher; `None` when the `DB` is another program's (the engine is told).
     fn new(settings: Settings, engine: InputContext, reader: Reader) -> Option<Self> {
-        raise_file_limit();
+        let descriptors = raise_file_limit();
         let (database, reopen_at) = open_database(&settings, &*engine)?;
         let (watcher, refused) = Watcher::new(settings.inotify);
         if let Some(error) = refused {
@@ -441,6 +454,7 @@ impl Tail {
             engine,
             reader,
             watcher,
+            descriptors,
             database,
             files: Slab::new(),
             slots: Slab::new(),
@@ -611,6 +625,8 @@ impl Tail {
             self.write_due_rows(Instant::now());
         }
         self.take_deliveries();
+        let all: Vec<Id> = self.files.iter().map(|(id, _)| id).collect();
+        all.into_iter().for_each(|id| self.let_go_of_half_line(id));
         self.reopen_at = self.reopen_at.map(|_| Instant::now());
         self.open_database_again(Instant::now());
         self.write_rows();
@@ -696,9 +712,11 @@ impl Timers {
     }
 }
 
-/// Lets the process have as many open files as it may.
-fn raise_file_limit() {
+/// Lets the process have as many open files as it may; gives how many of them may be files that are read.
+fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit - (limit / 4).min(DESCRIPTORS_LEFT)
 }

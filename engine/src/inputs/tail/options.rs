@@ -121,9 +121,9 @@ codecs::options! {
         parser_n "Parser_*": Many<Text>,
         /// Multi-line parsers, with commas between them: docker, cri, go, java, python, ruby, or one's own.
         multiline_parser "Multiline.Parser": Many<List>,
-        /// Encoding of UTF-16 files.
-        unicode_encoding "Unicode.Encoding": Opt<Text> => Refused("files in UTF-16 are not read yet; convert them to UTF-8"),
-        /// Encoding of files in another character set.
-        generic_encoding "Generic.Encoding": Opt<Text> => Refused("other character sets than UTF-8 are not read yet; convert the files to UTF-8"),
+        /// Encoding of UTF-16 files: UTF-16LE, UTF-16BE, or auto (what each file begins with tells).
+        unicode_encoding "Unicode.Encoding": Opt<Text>,
+        /// Encoding of files: ShiftJIS, UHC, GBK, GB18030, Big5, Win866, Win874, Win1250 to Win1256.
+        generic_encoding "Generic.Encoding": Opt<Text>,
     }
 }

@@ -4,14 +4,13 @@
 //! Invariants: a block ends with a newline; a byte is handed on once, or counted; a busy file waits for its turn.
 
 use super::Tail;
-use super::cut::{cut_at, first_long};
+use super::cut::first_long;
 use super::state::{File, Id};
 use crate::inputs::{Engine, Source};
 use crate::io::{BATCH_READS_MAX, Request, STAGE_BYTES, Target};
 use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::metrics::FileLag;
-use codecs::lines::whole_lines;
 use rustix::fd::AsFd;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -68,10 +67,15 @@ impl Tail {
                 continue;
             }
             if file.gzip.as_ref().is_some_and(|g| g.pending()) {
+                let line_at = file.line_at;
                 admitted = self.expand(id, false);
+                self.charge_half_line(id, line_at);
                 continue;
             }
-            let charge = file.partial.len() + if file.bulk { self.settings.block_bytes } else { STAGE_BYTES };
+            let charge = match file.bulk {
+                true => (file.partial.len() + self.settings.block_bytes).max(file.room),
+                false => file.partial.len() + STAGE_BYTES,
+            };
             admitted = self.engine.admit(charge);
             match admitted {
                 true => picked.push((id, charge)),
@@ -79,9 +83,12 @@ impl Tail {
             }
         }
         if !picked.is_empty() {
-            for (index, outcome) in self.run_batch(&picked).into_iter().enumerate() {
+            let outcomes = self.run_batch(&picked);
+            self.engine.gather(true);
+            for (index, outcome) in outcomes.into_iter().enumerate() {
                 self.take(index, outcome);
             }
+            self.engine.gather(false);
         } else if blocked {
             return false;
         }
@@ -137,9 +144,20 @@ impl Tail {
 
     /// Deals with what one read brought.
     fn take(&mut self, index: usize, outcome: Outcome) {
-        let Outcome { file: id, charge, carried, overlap, target, result } = outcome;
+        let id = outcome.file;
         let Some(file) = self.files.get_mut(id) else { return };
         file.queued = false;
+        if outcome.carried == 0 {
+            file.before_line = Some(file.last);
+        }
+        let line_at = file.line_at;
+        self.take_bytes(index, outcome);
+        self.charge_half_line(id, line_at);
+    }
+
+    fn take_bytes(&mut self, index: usize, outcome: Outcome) {
+        let Outcome { file: id, charge, carried, overlap, target, result } = outcome;
+        let Some(file) = self.files.get_mut(id) else { return };
         let got = match result {
             Ok(got) => got,
             Err(error) => {
@@ -328,49 +346,48 @@ impl Tail {
     ) {
         let Some(file) = self.files.get_mut(id) else { return };
         file.partial.clear();
-        if let Some(from) = file.joined {
-            // The first line begins in what was truncated: it leaves alone, with its own position.
-            let Some(end) = memchr::memchr(b'\n', &buffer) else {
-                return self.keep_joined(id, buffer, charge);
-            };
-            file.joined = None;
-            file.line_at = (end + 1 - carried.min(end + 1)) as u64;
-            let at = Position { file: file.number, offset: file.line_at };
-            let rest = self.split(&buffer, end + 1);
-            buffer.truncate(end + 1);
-            self.submit(id, buffer, 0..end + 1, from, at, charge);
-            let Some(rest) = rest else { return };
+        let mut first = start;
+        if file.joined.is_some() {
+            first = usize::MAX;
+            let Some(rest) = self.joined_line(id, buffer, carried, charge) else { return };
             ((charge, buffer), carried) = (rest, 0);
         }
         loop {
+            let Some(charset) = self.charset(id, &buffer, &mut start) else {
+                return self.keep(id, buffer, start, charge);
+            };
+            let unit = charset.unit();
             let Some(file) = self.files.get_mut(id) else { return };
             if file.skipping {
-                let end = memchr::memchr(b'\n', &buffer[start..]);
-                let passed = end.map_or(buffer.len() - start, |end| end + 1);
+                let end = charset.first_newline(&buffer[start..]);
+                let passed = end.map_or((buffer.len() - start) & !(unit - 1), |end| end + unit);
                 start += passed;
                 file.line_at += passed as u64;
                 file.skipping = end.is_none();
             }
-            if file.in_hole {
-                // What a truncation leaves when the writer does not append; Fluent Bit passes over it, too.
-                let zeros = buffer[start..].iter().take_while(|&&b| b == 0).count();
-                start += zeros;
-                file.line_at += zeros as u64;
-                file.in_hole = start == buffer.len();
-            }
             let new = start.max(carried);
-            let whole = match whole_lines(&buffer[new..]) {
+            let new = new - (new - start) % unit;
+            let whole = match charset.whole_lines(&buffer[new..]) {
                 0 => 0,
                 end => new + end - start,
             };
-            let long = first_long(&buffer[start..start + whole], self.settings.line_limit);
+            let long = first_long(charset, &buffer[start..start + whole], self.settings.line_limit);
             let Some((at, end)) = long else {
+                if whole > 0 {
+                    let long = carried >= GROWS_IN_PLACE;
+                    file.room = if long { carried + self.settings.block_bytes } else { 0 };
+                }
+                // What stands before the half line that is left is known where it is all here.
+                file.before_line = file.before_line.filter(|_| start == first);
+                if let Some(before) = &mut file.before_line {
+                    before.push(&buffer[start..start + whole]);
+                }
                 return self.last_block(id, buffer, start, whole, charge);
             };
-            let rest = self.split(&buffer, start + end + 1);
+            let rest = self.split(&buffer, start + end + unit);
             self.too_long(id, buffer, start, start + at, Some(start + end), charge);
             let Some(rest) = rest else { return };
-            ((charge, buffer), start, carried) = (rest, 0, 0);
+            ((charge, buffer), start, carried, first) = (rest, 0, 0, usize::MAX);
         }
     }
 
@@ -387,6 +404,50 @@ impl Tail {
         Some((rest.len(), copy))
     }
 
+    /// Keeps `buffer[from..]` of which too little is there to tell what it is.
+    fn keep(&mut self, id: Id, buffer: Vec<u8>, from: usize, charge: usize) {
+        if let Some(file) = self.files.get_mut(id) {
+            file.partial.extend_from_slice(&buffer[from..]);
+            file.before_line = None;
+        }
+        self.drop_buffer(buffer, charge);
+    }
+
+    /// The first line begins in what was truncated, with the first `carried` bytes: it leaves alone, with its own
+    /// position. What follows it is given back, with its charge.
+    fn joined_line(
+        &mut self,
+        id: Id,
+        mut buffer: Vec<u8>,
+        carried: usize,
+        charge: usize,
+    ) -> Option<(usize, Vec<u8>)> {
+        let marked = self.settings.encoding.marked(&buffer[carried..]);
+        let file = self.files.get_mut(id)?;
+        let charset = file.charset.unwrap_or_default();
+        // A byte order mark begins a text, so that it ends the line before it.
+        let marked = marked && file.line_at == 0 && file.read_at == (buffer.len() - carried) as u64;
+        let end = match charset.first_newline(&buffer).filter(|_| !marked) {
+            Some(at) => at + charset.unit(),
+            None if marked => carried,
+            None => {
+                self.keep_joined(id, buffer, charge);
+                return None;
+            }
+        };
+        let from = file.joined.take()?;
+        file.line_at = (end - carried.min(end)) as u64;
+        let at = Position { file: file.number, offset: file.line_at };
+        let rest = self.split(&buffer, end);
+        buffer.truncate(end);
+        if marked {
+            buffer.extend_from_slice(charset.newline());
+        }
+        let end = buffer.len();
+        self.submit(id, buffer, 0..end, from, at, charge);
+        rest
+    }
+
     /// The line that began before a truncation is still unfinished.
     fn keep_joined(&mut self, id: Id, buffer: Vec<u8>, charge: usize) {
         let Some(file) = self.files.get_mut(id) else { return };
@@ -398,11 +459,15 @@ impl Tail {
             return;
         }
         let from = file.joined.take().unwrap_or_default();
-        file.line_at = file.read_at;
+        let charset = file.charset.unwrap_or_default();
         let mut buffer = buffer;
-        let cut = cut_at(&buffer, self.settings.line_limit);
+        let half = buffer.len() % charset.unit();
+        file.partial.extend_from_slice(&buffer[buffer.len() - half..]);
+        file.before_line = None;
+        file.line_at = file.read_at - half as u64;
+        let cut = charset.cut_at(&buffer, self.settings.line_limit);
         buffer.truncate(cut);
-        buffer.push(b'\n');
+        buffer.extend_from_slice(charset.newline());
         file.skipping = true;
         let at = Position { file: file.number, offset: 0 };
         self.count_long(id);
@@ -434,7 +499,8 @@ impl Tail {
         let from = Position { file: file.number, offset: file.line_at };
         file.line_at += whole as u64;
         let to = Position { file: file.number, offset: file.line_at };
-        if whole == 0 && file.submitted == file.line_at {
+        // A restart must not begin inside a line that is passed over.
+        if whole == 0 && (file.skipping || file.submitted == file.line_at) {
             return self.drop_buffer(buffer, charge);
         }
         self.submit(id, buffer, start..end, from, to, charge);
@@ -456,7 +522,11 @@ impl Tail {
         let Some(file) = self.files.get_mut(id) else { return };
         let from = Position { file: file.number, offset: file.line_at };
         let line_at = file.line_at + (at - start) as u64;
-        let passed = newline.map_or(buffer.len(), |n| n + 1) - at;
+        let charset = file.charset.unwrap_or_default();
+        let half = if newline.is_none() { (buffer.len() - at) % charset.unit() } else { 0 };
+        let passed = newline.map_or(buffer.len() - half, |n| n + charset.unit()) - at;
+        file.partial.extend_from_slice(&buffer[buffer.len() - half..]);
+        file.before_line = None;
         file.line_at = line_at + passed as u64;
         file.skipping = newline.is_none();
         // The line counts as handed on only with its end, so that a restart does not begin inside it.
@@ -465,10 +535,10 @@ impl Tail {
         let end = if skip {
             at
         } else {
-            let cut = at + cut_at(&buffer[at..newline.unwrap_or(buffer.len())], limit);
+            let cut = at + charset.cut_at(&buffer[at..newline.unwrap_or(buffer.len() - half)], limit);
             buffer.truncate(cut);
-            buffer.push(b'\n');
-            cut + 1
+            buffer.extend_from_slice(charset.newline());
+            buffer.len()
         };
         self.submit(id, buffer, start..end, from, to, charge);
     }
@@ -505,10 +575,13 @@ impl Tail {
         let Some(file) = self.files.get_mut(id) else { return };
         let Some(chain) = self.chains.get_mut(file.chain) else { return };
         let engine = &self.engine;
+        let charset = file.charset.unwrap_or_default();
+        chain.charset = charset;
         let source: &Source = chain.source.get_or_insert_with(|| {
             engine.open(SourceInfo {
                 tag: chain.tag.clone(),
                 path: Some(chain.path.clone()),
+                charset,
                 cursor: chain.cursor.clone().map(|c| c as _),
             })
         });
@@ -521,11 +594,13 @@ impl Tail {
         engine.submit(source, Block { buffer, start: lines.start, end: lines.end, position }, end);
     }
 
-    /// When a successor has begun already, late lines of a file go through a chain of their own.
+    /// When a successor has begun already, late lines of a file go through a chain of their own; so does a file in
+    /// another encoding than those before it.
     fn renumbered(&mut self, id: Id, position: Position, end: Position) -> (Position, Position) {
         let Some(file) = self.files.get(id) else { return (position, end) };
         let Some(chain) = self.chains.get(file.chain) else { return (position, end) };
-        if end.file >= chain.started {
+        let alike = chain.source.is_none() || chain.charset == file.charset.unwrap_or_default();
+        if alike && end.file >= chain.started {
             return (position, end);
         }
         let (tag, path, old) = (chain.tag.clone(), chain.path.clone(), file.chain);
@@ -550,11 +625,14 @@ impl Tail {
             return;
         }
         let mut buffer = std::mem::take(&mut file.partial);
+        self.engine.let_go(std::mem::take(&mut file.kept));
         let number = file.number;
         let from = file.joined.take().unwrap_or(Position { file: number, offset: file.line_at });
         let to = Position { file: number, offset: file.line_at + buffer.len() as u64 };
         file.line_at = to.offset;
-        buffer.push(b'\n');
+        let charset = file.charset.unwrap_or_default();
+        charset.complete(&mut buffer);
+        buffer.extend_from_slice(charset.newline());
         self.engine.take(buffer.capacity());
         let (end, charge) = (buffer.len(), buffer.capacity());
         self.submit(id, buffer, 0..end, from, to, charge);
@@ -571,15 +649,17 @@ impl Tail {
 }
 
 /// A buffer that begins with the unfinished line of a file and has room up to `capacity`: a copy, or the line itself when
-/// it is long.
+/// it is long and has the room. A long line gets twice its room, so that it is not copied for each read.
 fn carry(file: &mut File, engine: &dyn Engine, capacity: usize) -> Vec<u8> {
-    if file.partial.len() >= GROWS_IN_PLACE {
-        let mut buffer = std::mem::take(&mut file.partial);
-        buffer.reserve(capacity.saturating_sub(buffer.len()));
-        return buffer;
+    let long = file.partial.len() >= GROWS_IN_PLACE;
+    if long && file.partial.capacity() >= capacity {
+        return std::mem::take(&mut file.partial);
     }
-    let mut buffer = engine.buffer(capacity);
+    let mut buffer = engine.buffer(if long { capacity.max(2 * file.partial.len()) } else { capacity });
     buffer.extend_from_slice(&file.partial);
+    if long {
+        engine.recycle(std::mem::take(&mut file.partial));
+    }
     buffer
 }
 

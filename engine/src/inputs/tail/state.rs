@@ -9,6 +9,7 @@ use super::identity::Head;
 use super::watch::Folder;
 use crate::inputs::Source;
 use crate::job::{Cursor, Position};
+use codecs::charset::Charset;
 use rustix::fd::OwnedFd;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ impl<T> Slab<T> {
     /// Without anything.
     pub(super) fn new() -> Self {
         Slab { items: Vec::new(), free: Vec::new() }
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.items.reserve_exact(more.saturating_sub(self.free.len()));
     }
 
     /// Adds a value.
@@ -114,6 +120,10 @@ pub(super) struct File {
     pub(super) line_at: u64,
     /// The unfinished line at the end of what was read.
     pub(super) partial: Vec<u8>,
+    /// Bytes that are charged for `partial`.
+    pub(super) kept: usize,
+    /// What stands before `partial`, where that is known: the file can be read again from there.
+    pub(super) before_line: Option<LastBytes>,
     /// Where `partial` starts when that is in an earlier file (truncation).
     pub(super) joined: Option<Position>,
     /// True while the rest of a line that is too long is passed over.
@@ -126,6 +136,8 @@ pub(super) struct File {
     pub(super) queued: bool,
     /// True when the last read came to its end.
     pub(super) at_eof: bool,
+    /// Bytes of a buffer that holds lines as long as the last one, where that was longer than a block; else 0.
+    pub(super) room: usize,
     /// True while it is far behind: whole blocks are read.
     pub(super) bulk: bool,
     /// Bytes read since the kernel was last told that it may forget them.
@@ -138,6 +150,8 @@ pub(super) struct File {
     pub(super) after: Option<Id>,
     /// True when that one was looked at since this one has something.
     pub(super) asked: bool,
+    /// What its text is in, once that is known.
+    pub(super) charset: Option<Charset>,
     /// State of the decompressor.
     pub(super) gzip: Option<Box<Gzip>>,
     /// How many paths lead to it.
@@ -190,6 +204,8 @@ pub(super) struct Slot {
 pub(super) struct Chain {
     /// Opened with the first block.
     pub(super) source: Option<Source>,
+    /// What the text of its source is in.
+    pub(super) charset: Charset,
     /// Tag of the records.
     pub(super) tag: Arc<str>,
     /// Path as found.

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Instant;
 
 /// A tail that does nothing by itself, so that nothing but events and scans that were asked for tells it of a change.
-fn by_hand(dir: &ScratchDir, path: &str, options: &[(&str, &str)]) -> (Tail, Arc<Double>) {
+pub(super) fn by_hand(dir: &ScratchDir, path: &str, options: &[(&str, &str)]) -> (Tail, Arc<Double>) {
     let path = dir.join(path).display().to_string();
     let all = [&[("Path", path.as_str()), ("Read_from_Head", "on")], options].concat();
     let engine = Double::new();
@@ -23,7 +23,7 @@ fn by_hand(dir: &ScratchDir, path: &str, options: &[(&str, &str)]) -> (Tail, Arc
 }
 
 /// Reads what is known to be there; all that was handed on so far.
-fn drained(tail: &mut Tail, engine: &Double) -> String {
+pub(super) fn drained(tail: &mut Tail, engine: &Double) -> String {
     while !tail.ready.is_empty() {
         tail.read_round();
     }

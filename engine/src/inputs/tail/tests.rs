@@ -14,6 +14,7 @@ use crate::job::{Block, Position, SourceInfo};
 use crate::metrics::InputMetrics;
 use crate::pipeline::Pipeline;
 use crate::testing::ScratchDir;
+use codecs::charset::{Charset, Converted};
 use codecs::conf::{Diagnostics, Entry, Section, Span};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub(super) struct Handed {
     path: String,
     pub(super) bytes: Vec<u8>,
     position: Position,
-    end: Position,
+    pub(super) end: Position,
 }
 
 /// A double of the engine.
@@ -51,6 +52,9 @@ pub(super) struct Double {
     /// Bytes that may be admitted, and that are.
     budget: AtomicUsize,
     pub(super) admitted: AtomicUsize,
+    /// Bytes that half lines may take, and do.
+    pub(super) waiting_max: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
     pub(super) metrics: InputMetrics,
     inner: Arc<InputShared>,
     common: Common,
@@ -62,7 +66,7 @@ impl Double {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
         let common = Common {
             pipeline: Arc::new(Pipeline::new(Vec::new(), 0, Vec::new())),
-            workers: Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("workers")),
+            workers: Arc::new(crate::workers::Workers::new(1, || ()).expect("workers")),
             runtime: runtime.handle().clone(),
             blocks: Arc::new(Pool::new(1, 1 << 20)),
             segments: Arc::new(Pool::new(1, 1 << 20)),
@@ -92,6 +96,8 @@ impl Double {
             accepting: AtomicBool::new(true),
             budget: AtomicUsize::new(usize::MAX / 4),
             admitted: AtomicUsize::new(0),
+            waiting_max: AtomicUsize::new(usize::MAX),
+            waiting: AtomicUsize::new(0),
             metrics: InputMetrics::default(),
             inner,
             common,
@@ -157,8 +163,12 @@ impl Engine for Double {
     }
 
     fn submit(&self, source: &Source, block: Block, end: Position) {
-        let bytes = block.bytes().to_vec();
-        assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "a block ends with a newline");
+        let (charset, mut bytes) = (source.info.charset, block.bytes().to_vec());
+        assert!(bytes.is_empty() || bytes.ends_with(charset.newline()), "a block ends with a newline");
+        if charset != Charset::Utf8 {
+            let arena = codecs::Bump::new();
+            bytes = Converted::new(charset, &bytes, &arena).flat_map(|l| [l, b"\n"].concat()).collect();
+        }
         let before = self.admitted.fetch_sub(block.buffer.capacity(), SeqCst);
         assert!(before >= block.buffer.capacity(), "a block is charged with its capacity");
         let cursor = source.info.cursor.clone();
@@ -181,6 +191,16 @@ impl Engine for Double {
             self.admitted.fetch_add(bytes, SeqCst);
         }
         admitted
+    }
+
+    fn keep_waiting(&self, bytes: usize, always: bool) -> bool {
+        let fits = always || self.waiting.load(SeqCst) + bytes <= self.waiting_max.load(SeqCst);
+        self.waiting.fetch_add(if fits { bytes } else { 0 }, SeqCst);
+        fits
+    }
+
+    fn let_go(&self, bytes: usize) {
+        assert!(self.waiting.fetch_sub(bytes, SeqCst) >= bytes, "what is let go was kept");
     }
 
     fn release(&self, bytes: usize) {
@@ -306,9 +326,9 @@ pub(super) fn start_with(
     Running { engine, thread: Some(thread) }
 }
 
-pub(super) fn append(path: &Path, text: &str) {
+pub(super) fn append(path: &Path, text: impl AsRef<[u8]>) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).expect("open");
-    file.write_all(text.as_bytes()).expect("append");
+    file.write_all(text.as_ref()).expect("append");
 }
 
 #[test]

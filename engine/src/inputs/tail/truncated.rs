@@ -63,6 +63,8 @@ impl Tail {
         if file.skipping {
             file.partial = Vec::new();
         }
+        // What follows begins with a whole character.
+        file.charset.unwrap_or_default().complete(&mut file.partial);
         if !file.partial.is_empty() && file.joined.is_none() {
             file.joined = Some(Position { file: file.number, offset: file.line_at });
         }
@@ -140,8 +142,9 @@ impl Tail {
         (copy.line_at, copy.last) = (file.line_at, file.last);
         (copy.submitted, copy.delivered) = (file.submitted, file.delivered);
         (copy.partial, copy.joined) = (std::mem::take(&mut file.partial), file.joined.take());
-        (copy.skipping, copy.in_hole) = (file.skipping, file.in_hole);
+        (copy.skipping, copy.in_hole, copy.charset) = (file.skipping, file.in_hole, file.charset);
         (copy.head, copy.seen, copy.size) = (file.head.clone(), file.seen, file.size);
+        copy.kept = std::mem::take(&mut file.kept);
         copy.piece = std::mem::take(&mut file.piece);
         // The row stays with the inode; the copy gets one of its own in the same transaction.
         let chain_id = file.chain;
