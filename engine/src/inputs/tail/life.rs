@@ -23,8 +23,12 @@ impl Tail {
     pub(super) fn make_room(&mut self, found: &[PathBuf]) {
         let new = found.iter().filter(|path| !self.by_path.contains_key(*path)).count();
         if new > ROOM_FROM {
-            (self.by_path.reserve(new), self.by_inode.reserve(new), self.names.reserve(new));
-            (self.files.reserve(new), self.slots.reserve(new), self.chains.reserve(new));
+            self.by_path.reserve(new);
+            self.by_inode.reserve(new);
+            self.names.reserve(new);
+            self.files.reserve(new);
+            self.slots.reserve(new);
+            self.chains.reserve(new);
         }
     }
 

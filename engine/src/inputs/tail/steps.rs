@@ -108,7 +108,7 @@ fn long_lines_come_whole_however_they_are_read() {
     }
     assert!(drained(&mut tail, &engine) == first.clone() + &grown);
     // A truncation is seen while a long line is carried, and the line is still there.
-    append(&dir.join("a.log"), &"7".repeat(900_000));
+    append(&dir.join("a.log"), "7".repeat(900_000));
     tail.take_events();
     drained(&mut tail, &engine);
     fs::write(dir.join("a.log"), format!("{}\n8\n", "x".repeat(900_000))).expect("write");

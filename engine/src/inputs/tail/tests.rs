@@ -436,7 +436,7 @@ fn a_file_that_grew_beyond_the_old_end_after_a_truncation_is_read_from_its_head(
 #[test]
 fn holes_at_the_head_are_passed_over() {
     let dir = ScratchDir::new();
-    append(&dir.join("a.log"), &format!("{}text\n", "\0".repeat(5000)));
+    append(&dir.join("a.log"), format!("{}text\n", "\0".repeat(5000)));
     let tail = start(&dir, "a.log", &[]);
     tail.expect(&["text\n"]);
     assert_eq!(tail.until(|h| h.first().map(|h| h.position.offset)), 5000);
@@ -448,7 +448,7 @@ fn long_lines_are_cut_or_skipped_and_counted() {
     let long = "L".repeat(700_000);
     append(
         &dir.join("a.log"),
-        &format!("before\n{long}\nafter\n{}\n{}\nend\n", "x".repeat(998), "y".repeat(999)),
+        format!("before\n{long}\nafter\n{}\n{}\nend\n", "x".repeat(998), "y".repeat(999)),
     );
     let size = [("Buffer_Chunk_Size", "1000"), ("Buffer_Max_Size", "1000")];
     let tail = start(&dir, "a.log", &size);
@@ -521,7 +521,7 @@ fn the_wrong_things_are_told_and_the_others_go_on() {
 fn an_excluded_or_old_file_is_left_alone() {
     let dir = ScratchDir::new();
     for name in ["a.log", "debug.log", "old.log"] {
-        append(&dir.join(name), &format!("{name}\n"));
+        append(&dir.join(name), format!("{name}\n"));
     }
     let past = std::time::SystemTime::now() - Duration::from_secs(7200);
     fs::File::options()
@@ -664,10 +664,10 @@ fn files_that_were_rotated_before_they_were_seen_are_read() {
     let options = [("DB", db_path.as_str())];
     let generations = |from: usize, to: usize| {
         for n in from..to {
-            append(&dir.join("a.log"), &format!("{n}\n"));
+            append(&dir.join("a.log"), format!("{n}\n"));
             fs::rename(dir.join("a.log"), dir.join(&format!("a.log.{n}"))).expect("rename");
         }
-        append(&dir.join("a.log"), &format!("{to}\n"));
+        append(&dir.join("a.log"), format!("{to}\n"));
     };
     append(&dir.join("a.log"), "0\n");
     {
