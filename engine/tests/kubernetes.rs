@@ -492,6 +492,7 @@ fn records_wait_for_a_bounded_time_and_none_is_lost() {
         let early = node.record(name, "early");
         assert!(early.contains(r#""namespace_name":"ns-1""#) && !early.contains("labels"), "{early}");
     }
+    node.says("no answer within 5s: 127.0.0.1");
     node.says("its records go out with what the tag tells");
     api.change("ADDED", "a", "late");
     api.state.down.store(false, SeqCst);
@@ -502,6 +503,18 @@ fn records_wait_for_a_bounded_time_and_none_is_lost() {
     });
     assert!(seen, "metadata comes when the server does");
     node.end();
+}
+
+#[test]
+fn a_stop_waits_for_no_api() {
+    let api = Api::start();
+    api.state.down.store(true, SeqCst);
+    let mut node = Node::start_with(&api, " kube_node_name node-1\n", &["a", "b"]);
+    node.says("pods cannot be watched now");
+    let (code, _) = node.engine.take().expect("it runs").stop(PATIENCE);
+    let out = node.out();
+    assert_eq!((code, out.len()), (Some(0), 2), "{out:?}");
+    assert!(out.iter().all(|line| line.contains(r#""namespace_name":"ns-1""#)), "{out:?}");
 }
 
 #[test]

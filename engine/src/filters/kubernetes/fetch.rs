@@ -9,19 +9,22 @@ use super::items::{Items, OBJECT_BYTES_MAX};
 use super::options::{Access, Wanted};
 use super::pod::{Found, Object, PodKey};
 use super::store::{Ask, Store};
+use crate::control::Control;
 use crate::log;
 use crate::retry::Backoff;
 use codecs::Bump;
 use codecs::json::Scratch;
 use http::StatusCode;
 use outputs::client::{Answer, Limits};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Records wait so long for what the API knows of their pod; then they go out with what the tag tells.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Once the program stops, records wait so long at most: `Grace` is for their delivery.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// What does not exist is asked for again after so long, when records still come.
 const ABSENT_AGAIN: Duration = Duration::from_secs(60);
 /// After an error, or without an answer in time.
@@ -65,12 +68,19 @@ pub(super) struct Fetcher {
     pub(super) api: Api,
     pub(super) mode: watch::Sender<Mode>,
     gets: Semaphore,
+    /// Why the last request failed.
+    failure: Mutex<String>,
     /// When the kubelet told its pods last.
     listed: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Starts the thread; it ends when `stop` is notified.
-pub(super) fn spawn(store: &Arc<Store>, access: Access, stop: Arc<Notify>) -> std::io::Result<()> {
+pub(super) fn spawn(
+    store: &Arc<Store>,
+    access: Access,
+    control: Arc<Control>,
+    stop: Arc<Notify>,
+) -> std::io::Result<()> {
     let (send, asks) = mpsc::unbounded_channel();
     let (store, name) = (store.clone(), store.settings.name.clone());
     let runtime =
@@ -83,7 +93,8 @@ pub(super) fn spawn(store: &Arc<Store>, access: Access, stop: Arc<Notify>) -> st
         runtime.block_on(async {
             tokio::select! {
                 () = stop.notified() => {}
-                () = run(store, access, asks) => {}
+                () = run(store.clone(), access, asks) => {}
+                () = release(store, control) => {}
             }
         });
         runtime.shutdown_background();
@@ -100,6 +111,14 @@ impl Drop for Closing {
     }
 }
 
+/// When the program stops, whoever still waits goes on with what the tag tells.
+async fn release(store: Arc<Store>, control: Arc<Control>) {
+    control.wait(|| control.stopping()).await;
+    tokio::time::sleep(STOP_PATIENCE).await;
+    store.close();
+    std::future::pending().await
+}
+
 /// However answering a question ends, nobody waits for it any more.
 struct Settling<'s>(&'s Store, Ask);
 
@@ -114,7 +133,7 @@ async fn run(store: Arc<Store>, access: Access, asks: mpsc::UnboundedReceiver<As
     let mode = watch::Sender::new(if watches { Mode::Starting } else { Mode::Asking });
     let (gets, listed) = (Semaphore::new(GETS_MAX), tokio::sync::Mutex::default());
     let api = Api::new(access, &store.settings.name);
-    let fetcher = Arc::new(Fetcher { store, api, mode, gets, listed });
+    let fetcher = Arc::new(Fetcher { store, api, mode, gets, failure: Mutex::default(), listed });
     let watching = async {
         match watches {
             true => fetcher.watch_pods().await,
@@ -152,8 +171,9 @@ impl Fetcher {
             Ok(Err(Refusal::Absent(why))) => self.store.missing(ask, &why, ABSENT_AGAIN),
             Ok(Err(Refusal::Failed(why))) => self.store.missing(ask, &why, FAILED_AGAIN),
             Err(_) => {
-                let why = format!("nobody answered within {PATIENCE:?}");
-                self.store.missing(ask, &why, FAILED_AGAIN);
+                let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let cause = if failure.is_empty() { String::new() } else { format!(": {failure}") };
+                self.store.missing(ask, &format!("no answer within {PATIENCE:?}{cause}"), FAILED_AGAIN);
             }
         }
     }
@@ -251,6 +271,8 @@ impl Fetcher {
             Err(error) => Refusal::Failed(error),
         };
         self.store.counters.request_errors.fetch_add(1, Relaxed);
+        let (Refusal::Failed(why) | Refusal::Absent(why)) = &refusal;
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone_from(why);
         Err(refusal)
     }
 
@@ -321,7 +343,7 @@ impl Fetcher {
 }
 
 /// Attempts for one object before it is given up; patience is over sooner where they take long.
-const ATTEMPTS_MAX: u32 = 16;
+const ATTEMPTS_MAX: u32 = 24;
 /// How long a list may take to begin.
 const LIST_MAX: Duration = Duration::from_secs(30);
 

@@ -119,9 +119,9 @@ impl Filter for Kubernetes {
         }
     }
 
-    fn start(&self, _control: &Arc<Control>) -> Result<(), String> {
+    fn start(&self, control: &Arc<Control>) -> Result<(), String> {
         let Origin::Api(access) = &self.settings.origin else { return Ok(()) };
-        fetch::spawn(&self.store, (**access).clone(), self.stop.clone())
+        fetch::spawn(&self.store, (**access).clone(), control.clone(), self.stop.clone())
             .map_err(|error| format!("{}: cannot start a thread: {error}", self.settings.name))
     }
 
