@@ -8,9 +8,9 @@ use proptest::prelude::*;
 type Row<'r> = (i64, u32, &'r str);
 
 /// A plugin, its options, the action line, and how the document begins.
-type Case = (&'static BulkPlugin, &'static [(&'static str, &'static str)], &'static str, &'static str);
+type Case = (&'static crate::Plugin, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
-fn text(plugin: &BulkPlugin, options: &[(&str, &str)], records: &[Row<'_>]) -> String {
+fn text(plugin: &crate::Plugin, options: &[(&str, &str)], records: &[Row<'_>]) -> String {
     let output = configure(plugin, options).unwrap_or_else(|wrong| panic!("{options:?}: {wrong}"));
     String::from_utf8(segment(&*output, "app.x", records).bytes).expect("text")
 }

@@ -1,6 +1,6 @@
 //! The output against a strict fake, with restarts in between.
 
-use super::S3;
+use super::PLUGIN;
 use super::options::Settings;
 use crate::fakes::S3Fake;
 use crate::fakes::s3::Fail;
@@ -205,7 +205,7 @@ async fn a_full_store_waits_and_retry_limit_puts_aside() {
     deliver(&*output, "app", &RECORDS[..1]).await;
     let verdict = output.deliver(&mut chunk(vec![segment(&*output, "app", RECORDS)])).await;
     assert!(
-        matches!(&verdict, Verdict::Retry { reason, .. } if reason.contains("store_dir_limit_size")),
+        matches!(&verdict, Verdict::Hold { reason } if reason.contains("store_dir_limit_size")),
         "{verdict:?}"
     );
     fake.state().script.push_back(Some(Fail::Code(400, "InvalidRequest")));
@@ -226,15 +226,15 @@ fn broken_options_are_told() {
         (vec![("bucket", "b"), ("compression", "parquet")], "`compression` is `parquet`"),
         (vec![("bucket", "b"), ("format", "otlp_json")], "`format` is `otlp_json`"),
     ] {
-        let problem = configure(&S3, &entries).err().unwrap_or_default();
+        let problem = configure(&PLUGIN, &entries).err().unwrap_or_default();
         assert!(problem.contains(part), "{problem}");
     }
-    assert!(configure(&S3, &[("bucket", "b")]).is_ok(), "the bucket is all that is needed");
+    assert!(configure(&PLUGIN, &[("bucket", "b")]).is_ok(), "the bucket is all that is needed");
 }
 
 #[test]
 fn log_key_sends_its_value_only() {
-    let output = configure(&S3, &[("bucket", "b"), ("log_key", "log")]).expect("valid");
+    let output = configure(&PLUGIN, &[("bucket", "b"), ("log_key", "log")]).expect("valid");
     let segment = segment(
         &*output,
         "t",
