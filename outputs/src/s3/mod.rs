@@ -72,6 +72,10 @@ struct Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.end();
+        if let Some(uploader) = self.uploader.get() {
+            // An aborted task keeps the store for a moment more.
+            uploader.store.release();
+        }
     }
 }
 

@@ -202,6 +202,26 @@ impl Store {
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 
+    /// Directories of this bucket that hold objects and that no instance has.
+    pub(super) fn left_behind(&self) -> io::Result<Vec<PathBuf>> {
+        let mut left = Vec::new();
+        for entry in std::fs::read_dir(self.directory.parent().unwrap_or(&self.directory))? {
+            let path = entry?.path();
+            if path == self.directory {
+                continue;
+            }
+            let Ok(lock) = File::open(path.join("lock")) else { continue };
+            let free = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok();
+            let holds = |entry: io::Result<std::fs::DirEntry>| {
+                entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "data"))
+            };
+            if free && std::fs::read_dir(&path)?.any(holds) {
+                left.push(path);
+            }
+        }
+        Ok(left)
+    }
+
     /// Puts segments on disk, all or none; true when the uploader has something to do.
     pub(super) fn accept(&self, segments: &[Segment]) -> Result<bool, Refused> {
         let mut inner = self.inner();

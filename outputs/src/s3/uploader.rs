@@ -17,6 +17,7 @@ use crate::aws::Fault;
 use crate::notice::{self, Level};
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -67,6 +68,9 @@ impl Uploader {
     pub(super) async fn run(self: Arc<Self>) {
         let mut tasks: JoinSet<Queue> = JoinSet::new();
         let mut busy: HashSet<Queue> = HashSet::new();
+        // Other instances of this program have their directories by then.
+        let mut settled = pin!(tokio::time::sleep(LOOK_MAX));
+        let mut looked = false;
         loop {
             let next = self.launch(&mut tasks, &mut busy).await;
             if self.ending.load(Relaxed) && tasks.is_empty() && next.is_none() {
@@ -74,6 +78,10 @@ impl Uploader {
             }
             tokio::select! {
                 () = self.wake.notified() => {}
+                () = &mut settled, if !looked => {
+                    looked = true;
+                    self.tell_left_behind().await;
+                }
                 Some(done) = tasks.join_next(), if !tasks.is_empty() => match done {
                     Ok(queue) => drop(busy.remove(&queue)),
                     // Which one it was is not known: all that runs is waited for.
@@ -82,6 +90,21 @@ impl Uploader {
                 },
                 () = tokio::time::sleep(next.unwrap_or(LOOK_MAX).min(LOOK_MAX)) => {}
             }
+        }
+    }
+
+    /// What another configuration left is told: a section that was renamed or moved leaves its directory behind.
+    async fn tell_left_behind(&self) {
+        let store = self.store.clone();
+        let Ok(left) = blocking(move || store.left_behind()).await else { return };
+        for directory in left {
+            let name = directory.file_name().unwrap_or_default().to_string_lossy();
+            let text = format!(
+                "{} holds records that no output of this configuration sends: they go out by an output s3 of this bucket \
+                 and `store_dir` with `alias {name}`",
+                directory.display()
+            );
+            notice::tell(Level::Warn, &self.component, &text);
         }
     }
 
