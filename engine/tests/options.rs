@@ -8,8 +8,17 @@ use std::process::Command;
 
 /// What we have beyond Fluent Bit, each with a reason in its help text or in `deploy/compat.md`.
 /// `workers`, `storage.total_limit_size`, `port` and `ipv6` are taken there too, but not told.
-const OURS: &[&str] =
-    &["name", "retry_limit_cycle", "workers", "storage.total_limit_size", "memory_limit", "port", "ipv6"];
+const OURS: &[&str] = &[
+    "name",
+    "retry_limit_cycle",
+    "workers",
+    "storage.total_limit_size",
+    "memory_limit",
+    "port",
+    "ipv6",
+    "server_side_encryption",
+    "ssekms_key_id",
+];
 
 /// Names by kind, plugin and group.
 type Groups = BTreeMap<(String, String, String), BTreeSet<String>>;

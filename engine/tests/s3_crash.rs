@@ -32,7 +32,11 @@ const FORMS: &[(&str, &str, usize)] = &[
     ("parts", "total_file_size 12M\n upload_timeout 2s\n", 14_000),
     ("put", "use_put_object on\n total_file_size 1M\n upload_timeout 1s\n", 3_500),
     ("parts, zstd", "total_file_size 12M\n upload_timeout 2s\n compression zstd\n", 16_000),
-    ("put, gzip, index", "use_put_object on\n total_file_size 1M\n upload_timeout 1s\n compression gzip\n s3_key_format /x/$INDEX\n", 3_500),
+    (
+        "put, gzip, index",
+        "use_put_object on\n total_file_size 1M\n upload_timeout 1s\n compression gzip\n s3_key_format /x/$INDEX\n",
+        3_500,
+    ),
 ];
 
 /// When the program is killed.
@@ -211,7 +215,10 @@ fn one(fake: &S3Fake, run: Run, sum: &Mutex<Sum>) {
     let unfinished = fake.state().unfinished();
     let missing = lines - counts.len();
     if !arrived || broken > 0 || missing > 0 || unfinished > 0 || twice * LINE_BYTES > TWICE_BYTES_MAX {
-        println!("{what}: {missing} missing, {broken} broken, {twice} twice, {unfinished} unfinished; calls {:?}\n{messages}", fake.state().calls);
+        println!(
+            "{what}: {missing} missing, {broken} broken, {twice} twice, {unfinished} unfinished; calls {:?}\n{messages}",
+            fake.state().calls
+        );
     }
     assert_eq!(code, Some(0), "{what}\n{messages}");
     let mut sum = sum.lock().unwrap();

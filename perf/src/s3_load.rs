@@ -33,8 +33,22 @@ impl Text {
     /// Words that compress as those of logs do.
     pub(crate) fn new() -> Text {
         const WORDS: [&str; 16] = [
-            "request", "user", "GET", "status=200", "took", "cache", "miss", "shard", "connection", "closed", "by",
-            "peer", "timeout", "retry", "commit", "id=",
+            "request",
+            "user",
+            "GET",
+            "status=200",
+            "took",
+            "cache",
+            "miss",
+            "shard",
+            "connection",
+            "closed",
+            "by",
+            "peer",
+            "timeout",
+            "retry",
+            "commit",
+            "id=",
         ];
         let mut rng = Rng::named("s3-load");
         let mut text = Vec::new();
@@ -70,7 +84,9 @@ impl Load {
 /// Runs each engine under the load and tells what came; false when the first one, which is ours, lost or broke something.
 pub(crate) fn run(engines: &[Engine], load: Load, cpus: &[String], data: &Path) -> Result<bool> {
     let text = Arc::new(Text::new());
-    println!("| engine | records | missing | twice | broken | wrong calls | objects | parts | RSS MB | CPU s | CPU s/GB |");
+    println!(
+        "| engine | records | missing | twice | broken | wrong calls | objects | parts | RSS MB | CPU s | CPU s/GB |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut costs = Vec::new();
     let mut good = true;
@@ -123,7 +139,8 @@ fn one(
     let writer = std::thread::spawn(move || write(&folder, load, &text));
     // The keys are no secret: the sink takes any.
     let keys = ["env", "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=example-secret"];
-    let prefix: Vec<String> = keys.iter().map(|word| (*word).to_owned()).chain(cpus.iter().cloned()).collect();
+    let prefix: Vec<String> =
+        keys.iter().map(|word| (*word).to_owned()).chain(cpus.iter().cloned()).collect();
     let cost = engine.run(work, &prefix, End::After { seconds: load.seconds + CATCH_UP_SECONDS })?;
     writer.join().map_err(|_| std::io::Error::other("the writer failed"))??;
     drop(std::fs::remove_dir_all(work));

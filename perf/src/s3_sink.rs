@@ -3,12 +3,12 @@
 //! Owns: connections, the rules of multipart uploads, which records came. Never: keeps a byte of an object, checks
 //! signatures. Invariant: a record counts only when all of its text is what was written.
 
-use crate::s3_load::{Text, TEXT_BYTES};
+use crate::s3_load::{TEXT_BYTES, Text};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU64, AtomicU8};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 /// Smallest part but for the last, in bytes.
@@ -128,7 +128,8 @@ impl Got {
                     return fails(400, "EntityTooSmall");
                 }
                 self.objects.fetch_add(1, Relaxed);
-                let body = "<CompleteMultipartUploadResult><ETag>\"all\"</ETag></CompleteMultipartUploadResult>";
+                let body =
+                    "<CompleteMultipartUploadResult><ETag>\"all\"</ETag></CompleteMultipartUploadResult>";
                 (200, String::new(), body.to_owned())
             }
             _ => fails(400, "InvalidRequest"),
@@ -146,7 +147,9 @@ fn number(line: &[u8], text: &Text) -> Option<u64> {
     let digits = line[at..].iter().take_while(|byte| byte.is_ascii_digit());
     let n = digits.fold(0u64, |n, digit| n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
     let at = at + after(&line[at..], b"\"msg\":\"")?;
-    let whole = line.ends_with(b"\"}\n") && line.get(at..at + TEXT_BYTES)? == text.of(n) && line.len() == at + TEXT_BYTES + 3;
+    let whole = line.ends_with(b"\"}\n")
+        && line.get(at..at + TEXT_BYTES)? == text.of(n)
+        && line.len() == at + TEXT_BYTES + 3;
     whole.then_some(n)
 }
 
@@ -201,7 +204,9 @@ fn serve(stream: TcpStream, got: &Got, text: &Text) -> Result<()> {
         from.read_exact(&mut body)?;
         let (status, header, answer) = got.answer(&head, &body, text);
         let length = answer.len();
-        to.write_all(format!("HTTP/1.1 {status} S3\r\n{header}content-length: {length}\r\n\r\n{answer}").as_bytes())?;
+        to.write_all(
+            format!("HTTP/1.1 {status} S3\r\n{header}content-length: {length}\r\n\r\n{answer}").as_bytes(),
+        )?;
     }
     Ok(())
 }
@@ -213,7 +218,10 @@ mod tests {
     #[test]
     fn a_record_counts_when_all_of_it_is_there() {
         let text = Text::new();
-        let line = |n: u64| [&b"{\"date\":\"x\",\"n\":"[..], n.to_string().as_bytes(), b",\"msg\":\"", text.of(n), b"\"}\n"].concat();
+        let line = |n: u64| {
+            [&b"{\"date\":\"x\",\"n\":"[..], n.to_string().as_bytes(), b",\"msg\":\"", text.of(n), b"\"}\n"]
+                .concat()
+        };
         assert_eq!(number(&line(12), &text), Some(12));
         for cut in 1..line(12).len() {
             assert_eq!(number(&line(12)[..cut], &text), None, "cut at {cut}");

@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn snappy_in_pieces_is_the_block_of_the_whole() {
-        let text: Vec<u8> = (0..40_000u32).flat_map(|n| format!("line {n} {}\n", n / 7).into_bytes()).collect();
+        let text: Vec<u8> =
+            (0..40_000u32).flat_map(|n| format!("line {n} {}\n", n / 7).into_bytes()).collect();
         for length in [0, 1, 127, 128, 65_535, 65_536, 65_537, 200_000, text.len()] {
             let whole = snap::raw::Encoder::new().compress_vec(&text[..length]).expect("snappy");
             for cuts in [&[][..], &[1, 70_000, 3], &[65_536, 65_536]] {

@@ -201,7 +201,9 @@ impl Client {
 
     fn encoding(&self) -> Option<String> {
         match self.settings.compression {
-            Compression::Gzip | Compression::Zstd | Compression::Snappy => Some(self.settings.form().to_owned()),
+            Compression::Gzip | Compression::Zstd | Compression::Snappy => {
+                Some(self.settings.form().to_owned())
+            }
             Compression::None | Compression::Arrow | Compression::Parquet => None,
         }
     }

@@ -363,7 +363,13 @@ impl Check<'_> {
             self.broken("ssekms_key_id", key, "it needs `server_side_encryption aws:kms` or `aws:kms:dsse`");
             return None;
         }
-        Some(Headers { content_type: content_type?, storage_class: storage_class?, acl: acl?, encryption, kms_key })
+        Some(Headers {
+            content_type: content_type?,
+            storage_class: storage_class?,
+            acl: acl?,
+            encryption,
+            kms_key,
+        })
     }
 
     fn endpoint(&mut self, options: &Options, net: &NetOptions, tls: &TlsOptions) -> Option<Endpoint> {

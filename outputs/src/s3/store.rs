@@ -503,7 +503,11 @@ fn lock(directory: &Path) -> Result<File, String> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // A disk without room for the note is no reason not to send what is there.
     let note = format!("process {} on {host}\n", std::process::id());
-    drop(file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(note.as_bytes())));
+    drop(
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(note.as_bytes())),
+    );
     Ok(file)
 }
 

@@ -93,7 +93,10 @@ async fn a_store_in_use_is_refused_and_free_again_after_the_end() {
     deliver(&*first, "app", &RECORDS[..1]).await;
     let mut waiting = chunk(vec![segment(&*second, "app", RECORDS)]);
     let verdict = second.deliver(&mut waiting).await;
-    assert!(matches!(&verdict, Verdict::Hold { reason } if reason.contains(&format!("process {}", std::process::id()))), "{verdict:?}");
+    assert!(
+        matches!(&verdict, Verdict::Hold { reason } if reason.contains(&format!("process {}", std::process::id()))),
+        "{verdict:?}"
+    );
     first.stop().await;
     assert_eq!(second.deliver(&mut waiting).await, Verdict::Delivered { dropped: 0 });
 }
@@ -250,7 +253,11 @@ async fn headers_of_encryption_go_out() {
             ("x-amz-acl", "bucket-owner-full-control"),
             ("content-type", "application/x-ndjson"),
         ] {
-            assert!(state.headers.contains(&(name.to_owned(), value.to_owned())), "{put}: {:?}", state.headers);
+            assert!(
+                state.headers.contains(&(name.to_owned(), value.to_owned())),
+                "{put}: {:?}",
+                state.headers
+            );
         }
     }
 }

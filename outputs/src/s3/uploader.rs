@@ -336,7 +336,10 @@ impl Uploader {
                     self.counters.orphans.fetch_add(1, Relaxed);
                 }
             }
-            Err(Failed::Fault(Fault::Hold { reason } | Fault::Final { reason } | Fault::Missing { reason }, _)) => {
+            Err(Failed::Fault(
+                Fault::Hold { reason } | Fault::Final { reason } | Fault::Missing { reason },
+                _,
+            )) => {
                 if !self.told_listing.swap(true, Relaxed) {
                     let text = format!(
                         "{reason}: an upload of {key} may be left unfinished; allow it, or let a lifecycle rule of the \
@@ -524,7 +527,10 @@ enum Turn {
 fn new_key(settings: &Settings, store: &Store, about: &About, apart: bool) -> io::Result<String> {
     let format = &settings.key;
     let index = match format.has_index() {
-        true => store.names().next_index().map_err(|error| io::Error::new(error.kind(), format!("$INDEX: {error}")))?,
+        true => store
+            .names()
+            .next_index()
+            .map_err(|error| io::Error::new(error.kind(), format!("$INDEX: {error}")))?,
         false => 0,
     };
     let random = random();
