@@ -187,15 +187,13 @@ impl Client {
         Ok(ours.filter_map(|upload| upload.upload_id()).map(str::to_owned).collect())
     }
 
-    /// Gives up an upload, as well as it goes; false when it may still be there.
-    pub(super) async fn abort(&self, key: &str, upload: &str) -> bool {
+    /// Gives up an upload; one that is not there is given up.
+    pub(super) async fn abort(&self, key: &str, upload: &str) -> Result<(), Failed> {
         let call = self.open().await.abort_multipart_upload();
-        // Nobody waits for it: what is left is for the bucket's lifecycle rule.
-        match call.bucket(&self.settings.bucket).key(name(key)).upload_id(upload).send().await {
-            Ok(_) => true,
-            Err(error) => {
-                error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("NoSuchUpload")
-            }
+        let call = call.bucket(&self.settings.bucket).key(name(key)).upload_id(upload);
+        match call.send().await.map_err(|error| self.failed(&error, "s3:AbortMultipartUpload", key)) {
+            Ok(_) | Err(Failed::Gone(_)) => Ok(()),
+            Err(failed) => Err(failed),
         }
     }
 

@@ -154,6 +154,7 @@ async fn multipart_uploads_survive_every_kind_of_failure() {
         ("hidden error", vec![None, None, None, None, Some(Fail::Hidden("InternalError"))]),
         ("torn complete", vec![None, None, None, None, Some(Fail::Torn)]),
         ("lost upload id", vec![Some(Fail::Torn)]),
+        ("lost upload id, no abort", vec![Some(Fail::Torn), None, Some(Fail::Code(503, "SlowDown"))]),
         ("too small", vec![None, None, None, None, Some(Fail::Code(400, "EntityTooSmall"))]),
     ] {
         let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());

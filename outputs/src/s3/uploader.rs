@@ -329,29 +329,33 @@ impl Uploader {
             return Ok(());
         }
         let since = object.about.created / 1000 - SKEW_SECONDS;
-        match self.client.uploads(key, since).await {
-            Ok(ids) => {
-                for id in ids {
-                    self.client.abort(key, &id).await;
-                    self.counters.orphans.fetch_add(1, Relaxed);
-                }
-            }
+        match self.abort_uploads(key, since).await {
             Err(Failed::Fault(
                 Fault::Hold { reason } | Fault::Final { reason } | Fault::Missing { reason },
                 _,
-            )) => {
-                if !self.told_listing.swap(true, Relaxed) {
-                    let text = format!(
-                        "{reason}: an upload of {key} may be left unfinished; allow it, or let a lifecycle rule of the \
-                         bucket abort incomplete uploads"
-                    );
-                    notice::tell(Level::Warn, &self.component, &text);
-                }
-            }
-            Err(failed) => return Err(failed),
+            )) => self.tell_listing(&reason, key),
+            other => other?,
         }
         upload.orphaned = false;
         Ok(())
+    }
+
+    async fn abort_uploads(&self, key: &str, since: i64) -> Result<(), Failed> {
+        for id in self.client.uploads(key, since).await? {
+            self.client.abort(key, &id).await?;
+            self.counters.orphans.fetch_add(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn tell_listing(&self, reason: &str, key: &str) {
+        if !self.told_listing.swap(true, Relaxed) {
+            let text = format!(
+                "{reason}: an upload of {key} may be left unfinished; allow it, or let a lifecycle rule of the \
+                 bucket abort incomplete uploads"
+            );
+            notice::tell(Level::Warn, &self.component, &text);
+        }
     }
 
     async fn complete(&self, object: &Arc<Object>, upload: &mut Upload) -> Result<(), Failed> {
@@ -469,7 +473,7 @@ impl Uploader {
     /// The service forgot the upload, or it cannot go on: everything goes again, from disk.
     async fn rebuild(&self, object: &Arc<Object>, upload: &mut Upload, reason: &str) -> Result<(), Failed> {
         if let (Some(key), Some(id)) = (&upload.state.key, &upload.state.upload) {
-            upload.orphaned |= !self.client.abort(key, id).await;
+            upload.orphaned |= self.client.abort(key, id).await.is_err();
         }
         let tag = &object.about.tag;
         let text = format!("an upload of tag {tag} is made again from disk: {reason}");
@@ -484,7 +488,8 @@ impl Uploader {
     /// `Retry_Limit` is reached; true when the object is out of the way.
     async fn give_up(&self, object: &Arc<Object>, upload: &mut Upload, reason: &str) -> bool {
         if let (Some(key), Some(id)) = (&upload.state.key, &upload.state.upload) {
-            self.client.abort(key, id).await;
+            // What cannot be aborted either is for the bucket's lifecycle rule.
+            drop(self.client.abort(key, id).await);
         }
         let (store, settings, given_up) = (self.store.clone(), self.settings.clone(), object.clone());
         let kept = blocking(move || {
