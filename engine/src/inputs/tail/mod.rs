@@ -125,8 +125,6 @@ struct Tail {
     dirty_rows: Vec<Id>,
     new_rows: bool,
     write_rows_at: Option<Instant>,
-    /// Bytes that were delivered since offsets were written last.
-    unwritten_bytes: u64,
     /// When rows were written last.
     rows_written: Option<Instant>,
     database_down: bool,
@@ -461,7 +459,6 @@ impl Tail {
             dirty_rows: Vec::new(),
             new_rows: false,
             write_rows_at: None,
-            unwritten_bytes: 0,
             rows_written: None,
             database_down: false,
             reopen_at,

@@ -16,10 +16,6 @@ use std::time::{Duration, Instant};
 
 /// While lines are delivered, offsets are written this often.
 pub(super) const WRITE_EVERY: Duration = Duration::from_millis(250);
-/// So many bytes that were delivered and not noted are written sooner: they would come twice after a kill.
-const UNWRITTEN_BYTES_MAX: u64 = 4 << 20;
-/// But not more often than this.
-const WRITE_EVERY_MIN: Duration = Duration::from_millis(25);
 /// After a failed write, the next attempt waits so long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -39,17 +35,14 @@ impl Tail {
                 self.delivered(chain, id, position);
             }
         }
-        let many = self.unwritten_bytes >= UNWRITTEN_BYTES_MAX && !self.database_down;
-        if !self.dirty_rows.is_empty() && (many || self.write_rows_at.is_none()) {
+        if !self.dirty_rows.is_empty() && self.write_rows_at.is_none() {
             // At once after a pause, so that a program that is killed over and over gets on.
-            let every = if many { WRITE_EVERY_MIN } else { WRITE_EVERY };
-            self.write_rows_at = Some(self.rows_written.map_or_else(Instant::now, |at| at + every));
+            self.write_rows_at = Some(self.rows_written.map_or_else(Instant::now, |at| at + WRITE_EVERY));
         }
     }
 
     fn delivered(&mut self, chain: Id, id: Id, position: Position) {
         let Some(file) = self.files.get_mut(id) else { return };
-        let before = file.delivered;
         let mut left = None;
         if let Some((earlier, number, end)) = file.earlier
             && earlier == chain
@@ -69,7 +62,6 @@ impl Tail {
             }
         }
         let newer = file.chain;
-        self.unwritten_bytes += file.delivered.saturating_sub(before);
         self.mark_dirty(id);
         if let Some(left) = left {
             // What went through the newer chain meanwhile counts now.
@@ -144,7 +136,6 @@ impl Tail {
             Ok(()) => {
                 self.write_rows_at = None;
                 self.rows_written = Some(Instant::now());
-                self.unwritten_bytes = 0;
                 self.old_rows.clear();
                 let files = &mut self.files;
                 let mut finished = Vec::new();
