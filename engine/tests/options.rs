@@ -17,6 +17,8 @@ const OURS: &[&str] = &[
     "memory_limit",
     "port",
     "ipv6",
+    "server_side_encryption",
+    "ssekms_key_id",
     "kube_node_name",
 ];
 

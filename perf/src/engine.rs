@@ -31,6 +31,8 @@ pub(crate) enum End {
     Itself,
     /// It is told to stop once its monitoring server on this port counts so many delivered records.
     Delivered { records: u64, port: u16 },
+    /// It is told to stop after so many seconds.
+    After { seconds: u64 },
 }
 
 /// What a run cost.
@@ -89,6 +91,13 @@ impl Engine {
                     signal(pid, libc::SIGTERM);
                     told = true;
                 }
+            }
+            if let End::After { seconds } = end
+                && !told
+                && started.elapsed() > Duration::from_secs(seconds)
+            {
+                signal(pid, libc::SIGTERM);
+                told = true;
             }
             if !late && started.elapsed() > RUN_TIME_MAX {
                 late = true;

@@ -6,6 +6,8 @@ mod corpus;
 mod engine;
 mod report;
 mod rng;
+mod s3_load;
+mod s3_sink;
 mod scenarios;
 mod syscalls;
 
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: perf --ours PATH [--peer PATH] [--runs 3] [--mb 256] [-k NAME] [--cpus LIST] [--data DIR] [--record FILE]
+       perf --ours PATH [--peer PATH] --s3-load SECONDS [--rate 30] [--cpus LIST] [--data DIR]
 
   --ours PATH    the engine to be measured: any binary that takes -q -c fluent-bit.conf
   --peer PATH    the engine to compare it with
@@ -26,6 +29,8 @@ const USAGE: &str = "usage: perf --ours PATH [--peer PATH] [--runs 3] [--mb 256]
   --cpus LIST    pin the engines to these processors (taskset)
   --data DIR     where corpora are kept (default: under the temporary folder)
   --record FILE  write FILE.md and FILE.json; a name without a slash goes to perf/results/
+  --s3-load N    instead: N seconds of records of 1 kB to output s3, into a server that verifies and discards
+  --rate N       MB a second of that load (default 30)
 
 scenarios: ";
 
@@ -42,6 +47,10 @@ struct Options {
     cpus: Option<String>,
     data: PathBuf,
     record: Option<PathBuf>,
+    /// Seconds of the steady load of `s3`, instead of scenarios.
+    s3_load: Option<u64>,
+    /// MB a second of it.
+    rate: u64,
 }
 
 fn main() -> ExitCode {
@@ -53,7 +62,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    let done = match options.s3_load {
+        None => run(&options),
+        Some(seconds) => {
+            let load = s3_load::Load { seconds, rate: options.rate };
+            s3_load::run(&options.engines, load, &prefix(&options), &options.data)
+        }
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -72,6 +88,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
         cpus: None,
         data: std::env::temp_dir().join("ripsaw-perf"),
         record: None,
+        s3_load: None,
+        rate: 30,
     };
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("`{word}` is unknown or lacks its value"))?;
@@ -87,6 +105,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
             "--peer" => options.engines.push(engine("peer", &value)?),
             "--runs" => options.runs = number()? as usize,
             "--mb" => options.megabytes = number()?,
+            "--s3-load" => options.s3_load = Some(number()?),
+            "--rate" => options.rate = number()?,
             "-k" => options.only = value,
             "--cpus" => options.cpus = Some(value),
             "--data" => options.data = value.into(),
@@ -152,8 +172,7 @@ fn run(options: &Options) -> std::io::Result<bool> {
 /// Runs both engines in turns and compares what they wrote.
 fn measure(scenario: &Scenario, options: &Options, work: &Path) -> std::io::Result<Outcome> {
     let made = scenario.corpus.make(&options.data, options.megabytes, scenario.files)?;
-    let prefix: Vec<String> =
-        options.cpus.iter().flat_map(|list| ["taskset".to_owned(), "-c".to_owned(), list.clone()]).collect();
+    let prefix = prefix(options);
     let rules = Rules { mask_times: !scenario.timed, any_order: scenario.files > 1 };
     let mut runs: Vec<(&'static str, Vec<_>)> =
         options.engines.iter().map(|e| (e.role, Vec::new())).collect();
@@ -188,6 +207,11 @@ fn measure(scenario: &Scenario, options: &Options, work: &Path) -> std::io::Resu
         runs,
         problem,
     })
+}
+
+/// The words that pin an engine to processors.
+fn prefix(options: &Options) -> Vec<String> {
+    options.cpus.iter().flat_map(|list| ["taskset".to_owned(), "-c".to_owned(), list.clone()]).collect()
 }
 
 /// Why runs do not count.

@@ -101,6 +101,7 @@ impl Server {
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, handler: Handler) -> io::Result<()> {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut socket, &mut buffer).await? {
+        let head_only = request.method == "HEAD";
         let answer = handler(request).await;
         if !answer.delay.is_zero() {
             tokio::time::sleep(answer.delay).await;
@@ -111,7 +112,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, handler: Handle
         }
         head.push_str(&format!("content-length: {}\r\n\r\n", answer.body.len()));
         let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(&answer.body);
+        if !head_only {
+            bytes.extend_from_slice(&answer.body);
+        }
         if let Some(length) = answer.torn {
             bytes.truncate(length);
             socket.write_all(&bytes).await?;

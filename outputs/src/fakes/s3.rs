@@ -1,9 +1,11 @@
-//! An S3 that keeps its rules: part sizes, ETags, upload ids; it fails by script.
+//! An S3 that keeps its rules: part sizes, ETags, upload ids; it fails by script, and acts on cue.
 //!
 //! Owns: objects and uploads of one bucket. Never: checks signatures; the SDK makes those.
 
 use super::http::{Answer, Handler, Request, Server};
+use md5::{Digest, Md5};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +19,26 @@ pub enum Fail {
     Code(u16, &'static str),
     /// Does it, and closes without an answer.
     Torn,
-    /// Status 200 with an error of this code in the body, and does nothing.
+    /// Status 200 with an error of this code in the body, and does nothing; of calls that answer so only.
     Hidden(&'static str),
     /// Forgets all uploads, then goes on.
     Forget,
+}
+
+/// Something that happens at a call, such as the end of the client.
+pub struct Cue {
+    /// The number of the call, from 0.
+    pub call: usize,
+    /// After it was done, not before; it is not answered in either case.
+    pub done: bool,
+    /// What happens.
+    pub act: Box<dyn Fn() + Send>,
+}
+
+impl fmt::Debug for Cue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cue at call {}, done: {}", self.call, self.done)
+    }
 }
 
 /// What the fake holds.
@@ -28,14 +46,26 @@ pub enum Fail {
 pub struct State {
     /// Whole objects by path.
     pub objects: BTreeMap<String, Vec<u8>>,
-    /// Requests so far: `PUT`, `Create`, `Part`, `Complete`, `Abort`.
+    /// Requests so far: `PUT`, `Create`, `Part`, `Complete`, `Abort`, `List`, `HEAD`.
     pub calls: Vec<&'static str>,
     /// What happens to the next calls; `None` lets one through.
     pub script: VecDeque<Option<Fail>>,
+    /// What happens at a certain call.
+    pub cue: Option<Cue>,
+    /// Rights that are missing: calls that are refused.
+    pub denied: Vec<&'static str>,
     /// Headers of the last PutObject or CreateMultipartUpload.
     pub headers: Vec<(String, String)>,
-    uploads: BTreeMap<String, BTreeMap<usize, Vec<u8>>>,
+    etags: BTreeMap<String, String>,
+    uploads: BTreeMap<String, Upload>,
     made: usize,
+}
+
+/// A multipart upload that is under way.
+#[derive(Debug, Default)]
+struct Upload {
+    path: String,
+    parts: BTreeMap<usize, Vec<u8>>,
 }
 
 /// A running fake.
@@ -78,59 +108,110 @@ impl State {
         let asked = |name: &str| {
             query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
         };
-        let call = match (request.method.as_str(), asked("partNumber").is_some(), asked("uploadId").is_some())
-        {
+        let (part, upload) = (asked("partNumber").is_some(), asked("uploadId").is_some());
+        let call = match (request.method.as_str(), part, upload) {
             ("PUT", true, true) => "Part",
             ("PUT", false, false) => "PUT",
             ("POST", false, true) => "Complete",
             ("POST", false, false) => "Create",
             ("DELETE", ..) => "Abort",
+            ("GET", false, false) if query.split('&').any(|word| word.starts_with("uploads")) => "List",
+            ("HEAD", false, false) => "HEAD",
             _ => return error(400, "InvalidRequest"),
         };
+        let cue = self.cue.take_if(|cue| cue.call == self.calls.len());
         self.calls.push(call);
+        if let Some(cue) = cue.as_ref().filter(|cue| !cue.done) {
+            (cue.act)();
+            return Answer { torn: Some(0), ..Answer::default() };
+        }
+        if self.denied.contains(&call) {
+            return error(403, "AccessDenied");
+        }
         let fail = self.script.pop_front().flatten();
         match &fail {
             Some(Fail::Code(status, code)) => return error(*status, code),
-            Some(Fail::Hidden(code)) => return error(200, code),
+            Some(Fail::Hidden(code)) if call == "Complete" => return error(200, code),
             Some(Fail::Forget) => self.uploads.clear(),
-            Some(Fail::Torn) | None => {}
+            Some(Fail::Torn | Fail::Hidden(_)) | None => {}
         }
         let id = asked("uploadId").unwrap_or_default();
-        let mut answer = match call {
-            "PUT" => {
-                self.headers.clone_from(&request.headers);
-                self.objects.insert(path.to_owned(), request.body.clone());
-                Answer { status: 200, headers: vec![("etag", "\"whole\"".to_owned())], ..Answer::default() }
-            }
-            "Create" => self.create(request),
-            "Part" => self.part(&id, &asked("partNumber").unwrap_or_default(), request),
-            "Complete" => self.complete(path, &id, &request.body),
-            _ => {
-                self.uploads.remove(&id);
-                Answer { status: 204, ..Answer::default() }
-            }
-        };
-        answer.torn = (fail == Some(Fail::Torn)).then_some(0);
+        let mut answer = self.act(call, path, &id, &asked, request);
+        if let Some(cue) = &cue {
+            (cue.act)();
+        }
+        answer.torn = (fail == Some(Fail::Torn) || cue.is_some()).then_some(0);
         answer
     }
 
-    fn create(&mut self, request: &Request) -> Answer {
+    fn act(
+        &mut self,
+        call: &str,
+        path: &str,
+        id: &str,
+        asked: &dyn Fn(&str) -> Option<String>,
+        request: &Request,
+    ) -> Answer {
+        match call {
+            "PUT" => {
+                self.headers.clone_from(&request.headers);
+                self.objects.insert(path.to_owned(), request.body.clone());
+                let etag = md5(&request.body);
+                self.etags.insert(path.to_owned(), etag.clone());
+                Answer { status: 200, headers: vec![("etag", etag)], ..Answer::default() }
+            }
+            "Create" => self.create(path, request),
+            "Part" => self.part(id, &asked("partNumber").unwrap_or_default(), request),
+            "Complete" => self.complete(path, id, &request.body),
+            "List" => self.list(path, &asked("prefix").unwrap_or_default()),
+            "HEAD" => match (self.objects.get(path), self.etags.get(path)) {
+                (Some(body), Some(etag)) => {
+                    let headers = vec![("etag", etag.clone())];
+                    Answer { status: 200, headers, body: body.clone(), ..Answer::default() }
+                }
+                _ => Answer { status: 404, ..Answer::default() },
+            },
+            _ if self.uploads.remove(id).is_some() => Answer { status: 204, ..Answer::default() },
+            _ => error(404, "NoSuchUpload"),
+        }
+    }
+
+    /// Uploads that are begun and not complete.
+    pub fn unfinished(&self) -> usize {
+        self.uploads.len()
+    }
+
+    fn list(&self, bucket: &str, prefix: &str) -> Answer {
+        let prefix = prefix.replace("%2F", "/").replace("%2f", "/");
+        let mut body = String::from("<ListMultipartUploadsResult>");
+        for (id, upload) in &self.uploads {
+            let key = upload.path.strip_prefix(bucket.trim_end_matches('/')).unwrap_or_default();
+            let key = key.trim_start_matches('/');
+            if key.starts_with(&prefix) {
+                body += &format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>");
+            }
+        }
+        body += "<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>";
+        Answer { status: 200, body: body.into_bytes(), ..Answer::default() }
+    }
+
+    fn create(&mut self, path: &str, request: &Request) -> Answer {
         self.headers.clone_from(&request.headers);
         self.made += 1;
         let id = format!("upload-{}", self.made);
         let body = format!(
             "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
         );
-        self.uploads.insert(id, BTreeMap::new());
+        self.uploads.insert(id, Upload { path: path.to_owned(), ..Upload::default() });
         Answer { status: 200, body: body.into_bytes(), ..Answer::default() }
     }
 
     fn part(&mut self, id: &str, number: &str, request: &Request) -> Answer {
-        let Some(parts) = self.uploads.get_mut(id) else { return error(404, "NoSuchUpload") };
+        let Some(upload) = self.uploads.get_mut(id) else { return error(404, "NoSuchUpload") };
         match number.parse() {
             Ok(number @ 1..=10_000) => {
-                let etag = etag(id, number, request.body.len());
-                parts.insert(number, request.body.clone());
+                let etag = md5(&request.body);
+                upload.parts.insert(number, request.body.clone());
                 Answer { status: 200, headers: vec![("etag", etag)], ..Answer::default() }
             }
             _ => error(400, "InvalidArgument"),
@@ -138,10 +219,10 @@ impl State {
     }
 
     fn complete(&mut self, path: &str, id: &str, body: &[u8]) -> Answer {
-        let Some(parts) = self.uploads.get(id) else { return error(404, "NoSuchUpload") };
+        let Some(Upload { parts, .. }) = self.uploads.get(id) else { return error(404, "NoSuchUpload") };
         let body = String::from_utf8_lossy(body).replace("&quot;", "\"");
         let listed: Vec<&str> = body.split("<Part>").skip(1).collect();
-        let mut object = Vec::new();
+        let (mut object, mut sums) = (Vec::new(), Md5::new());
         for (n, part) in listed.iter().enumerate() {
             let between = |name: &str| {
                 let (_, rest) = part.split_once(&format!("<{name}>"))?;
@@ -149,9 +230,10 @@ impl State {
             };
             let number = between("PartNumber").and_then(|text| text.parse().ok()).unwrap_or(0);
             let Some(bytes) = parts.get(&number) else { return error(400, "InvalidPart") };
-            if between("ETag") != Some(etag(id, number, bytes.len())) {
+            if between("ETag") != Some(md5(bytes)) {
                 return error(400, "InvalidPart");
             }
+            sums.update(Md5::digest(bytes));
             if n + 1 < listed.len() && bytes.len() < PART_BYTES_MIN {
                 return error(400, "EntityTooSmall");
             }
@@ -160,16 +242,23 @@ impl State {
         if listed.is_empty() {
             return error(400, "MalformedXML");
         }
-        self.objects.insert(path.to_owned(), object);
-        self.uploads.remove(id);
+        let etag = format!("{}-{}", hex(&sums.finalize()), listed.len());
         let body =
-            b"<CompleteMultipartUploadResult><ETag>\"all\"</ETag></CompleteMultipartUploadResult>".to_vec();
-        Answer { status: 200, body, ..Answer::default() }
+            format!("<CompleteMultipartUploadResult><ETag>{etag}</ETag></CompleteMultipartUploadResult>");
+        self.objects.insert(path.to_owned(), object);
+        self.etags.insert(path.to_owned(), format!("\"{etag}\""));
+        self.uploads.remove(id);
+        Answer { status: 200, body: body.into_bytes(), ..Answer::default() }
     }
 }
 
-fn etag(id: &str, number: usize, bytes: usize) -> String {
-    format!("\"{id}-{number}-{bytes}\"")
+/// The ETag of bytes.
+fn md5(bytes: &[u8]) -> String {
+    format!("\"{}\"", hex(&Md5::digest(bytes)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn error(status: u16, code: &str) -> Answer {

@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// Objects with more bytes of records than this are made in a file, not in memory.
 pub(super) const MEMORY_BYTES_MAX: u64 = 16 << 20;
+/// A body goes beyond its size by a frame and what the compressor holds.
+const BUFFER_BYTES: u64 = 512 * 1024;
+/// Snappy's matches reach no further.
+const SNAPPY_PIECE_BYTES: usize = 64 * 1024;
 
 /// A body.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub(super) struct Wanted {
     /// It ends with the frame that makes it so long.
     pub(super) enough: u64,
     pub(super) compression: Compression,
+    /// Bytes of records in the whole object, which Snappy has to say in front.
+    pub(super) raw: u64,
     pub(super) md5: bool,
     /// A file for it, when it must not be in memory.
     pub(super) spill: Option<PathBuf>,
@@ -66,7 +72,8 @@ impl Body {
     pub(super) fn make(wanted: &Wanted) -> io::Result<Body> {
         match &wanted.spill {
             None => {
-                let (made, bytes) = pack(wanted, Vec::new())?;
+                let room = (wanted.to - wanted.from).min(wanted.enough.saturating_add(BUFFER_BYTES));
+                let (made, bytes) = pack(wanted, Vec::with_capacity(room.min(MEMORY_BYTES_MAX) as usize))?;
                 let md5 = wanted.md5.then(|| base64(&Md5::digest(&bytes)));
                 let length = bytes.len() as u64;
                 Ok(Body {
@@ -96,12 +103,12 @@ impl Body {
     }
 
     /// As the SDK wants it.
-    pub(super) async fn stream(&self) -> Result<ByteStream, String> {
+    pub(super) async fn stream(&self) -> io::Result<ByteStream> {
         match &self.data {
             Data::Memory(bytes) => Ok(ByteStream::from(bytes.clone())),
             Data::File(path) => ByteStream::from_path(path)
                 .await
-                .map_err(|error| format!("cannot read {}: {error}", path.display())),
+                .map_err(|error| io::Error::other(format!("cannot read {}: {error}", path.display()))),
         }
     }
 }
@@ -135,17 +142,69 @@ enum Packer<W: Write> {
     Plain(Counted<W>),
     Gzip(GzEncoder<Counted<W>>),
     Zstd(zstd::Encoder<'static, Counted<W>>),
-    /// The whole of it: a block has its length in front.
-    Snappy(Vec<u8>, Counted<W>),
+    Snappy(Snappy<Counted<W>>),
+}
+
+/// One Snappy block, written bit by bit: its length comes first, then pieces that know nothing of each other.
+struct Snappy<W> {
+    out: W,
+    held: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl<W: Write> Snappy<W> {
+    /// A block of so many bytes; without a length, the rest of one.
+    fn new(mut out: W, length: Option<u64>) -> io::Result<Self> {
+        if let Some(mut length) = length {
+            while length >= 0x80 {
+                out.write_all(&[length as u8 | 0x80])?;
+                length >>= 7;
+            }
+            out.write_all(&[length as u8])?;
+        }
+        let most = snap::raw::max_compress_len(SNAPPY_PIECE_BYTES);
+        Ok(Snappy { out, held: Vec::with_capacity(SNAPPY_PIECE_BYTES), packed: vec![0; most] })
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(SNAPPY_PIECE_BYTES - self.held.len()));
+            self.held.extend_from_slice(now);
+            bytes = later;
+            if self.held.len() == SNAPPY_PIECE_BYTES {
+                self.piece()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self) -> io::Result<()> {
+        let packed = snap::raw::Encoder::new().compress(&self.held, &mut self.packed);
+        let packed = &self.packed[..packed.map_err(io::Error::other)?];
+        // Each piece is a block of its own: without its length it is a part of ours.
+        let length = packed.iter().position(|byte| byte & 0x80 == 0).map_or(packed.len(), |at| at + 1);
+        self.out.write_all(&packed[length..])?;
+        self.held.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        if !self.held.is_empty() {
+            self.piece()?;
+        }
+        Ok(self.out)
+    }
 }
 
 impl<W: Write> Packer<W> {
-    fn new(compression: Compression, out: W) -> io::Result<Self> {
+    fn new(wanted: &Wanted, out: W) -> io::Result<Self> {
         let out = Counted { inner: out, bytes: 0 };
-        Ok(match compression {
+        Ok(match wanted.compression {
             Compression::Gzip => Packer::Gzip(GzEncoder::new(out, flate2::Compression::default())),
             Compression::Zstd => Packer::Zstd(zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?),
-            Compression::Snappy => Packer::Snappy(Vec::new(), out),
+            Compression::Snappy => {
+                Packer::Snappy(Snappy::new(out, (wanted.from == 0).then_some(wanted.raw))?)
+            }
             Compression::None | Compression::Arrow | Compression::Parquet => Packer::Plain(out),
         })
     }
@@ -155,17 +214,15 @@ impl<W: Write> Packer<W> {
             Packer::Plain(out) => out.write_all(bytes),
             Packer::Gzip(out) => out.write_all(bytes),
             Packer::Zstd(out) => out.write_all(bytes),
-            Packer::Snappy(held, _) => {
-                held.extend_from_slice(bytes);
-                Ok(())
-            }
+            Packer::Snappy(out) => out.write(bytes),
         }
     }
 
     /// Bytes that came out so far.
     fn bytes(&self) -> u64 {
         match self {
-            Packer::Plain(out) | Packer::Snappy(_, out) => out.bytes,
+            Packer::Plain(out) => out.bytes,
+            Packer::Snappy(out) => out.out.bytes,
             Packer::Gzip(out) => out.get_ref().bytes,
             Packer::Zstd(out) => out.get_ref().bytes,
         }
@@ -176,11 +233,7 @@ impl<W: Write> Packer<W> {
             Packer::Plain(out) => out,
             Packer::Gzip(out) => out.finish()?,
             Packer::Zstd(out) => out.finish()?,
-            Packer::Snappy(held, mut out) => {
-                let packed = snap::raw::Encoder::new().compress_vec(&held).map_err(io::Error::other)?;
-                out.write_all(&packed)?;
-                out
-            }
+            Packer::Snappy(out) => out.finish()?,
         };
         out.flush()?;
         Ok(out.inner)
@@ -191,7 +244,7 @@ fn pack<W: Write>(wanted: &Wanted, out: W) -> io::Result<(Made, W)> {
     let mut file = File::open(&wanted.data)?;
     file.seek(SeekFrom::Start(wanted.from))?;
     let mut from = BufReader::new(file);
-    let mut packer = Packer::new(wanted.compression, out)?;
+    let mut packer = Packer::new(wanted, out)?;
     let mut made = Made { end: wanted.from, raw: 0 };
     let mut payload = Vec::new();
     while made.end < wanted.to && packer.bytes() < wanted.enough {
@@ -229,4 +282,33 @@ fn md5_of(path: &Path) -> io::Result<String> {
 
 fn base64(bytes: &[u8]) -> String {
     aws_smithy_types::base64::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snappy(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
+        let mut packer = Snappy::new(Vec::new(), Some(bytes.len() as u64)).expect("memory");
+        let mut rest = bytes;
+        for cut in cuts {
+            let (now, later) = rest.split_at((*cut).min(rest.len()));
+            packer.write(now).expect("memory");
+            rest = later;
+        }
+        packer.write(rest).expect("memory");
+        packer.finish().expect("memory")
+    }
+
+    #[test]
+    fn snappy_in_pieces_is_the_block_of_the_whole() {
+        let text: Vec<u8> =
+            (0..40_000u32).flat_map(|n| format!("line {n} {}\n", n / 7).into_bytes()).collect();
+        for length in [0, 1, 127, 128, 65_535, 65_536, 65_537, 200_000, text.len()] {
+            let whole = snap::raw::Encoder::new().compress_vec(&text[..length]).expect("snappy");
+            for cuts in [&[][..], &[1, 70_000, 3], &[65_536, 65_536]] {
+                assert_eq!(snappy(&text[..length], cuts), whole, "{length} bytes, cut {cuts:?}");
+            }
+        }
+    }
 }

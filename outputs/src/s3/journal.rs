@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(super) enum Entry {
     /// It goes to this key.
     Key(String),
-    /// This multipart upload was begun.
-    Upload(String),
+    /// This multipart upload was begun, for bytes of this form.
+    Upload(String, String),
     /// The service has a part.
     Part(Part),
     /// The upload is gone: everything goes again.
@@ -36,6 +36,8 @@ pub(super) struct Part {
 pub(super) struct State {
     pub(super) key: Option<String>,
     pub(super) upload: Option<String>,
+    /// How the bytes of the upload's parts were compressed: others do not go into it.
+    pub(super) form: String,
     pub(super) parts: Vec<Part>,
 }
 
@@ -44,7 +46,9 @@ impl State {
     pub(super) fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Key(key) => self.key = Some(key),
-            Entry::Upload(id) => (self.upload, self.parts) = (Some(id), Vec::new()),
+            Entry::Upload(id, form) => {
+                (self.upload, self.form, self.parts) = (Some(id), form, Vec::new());
+            }
             Entry::Part(part) => self.parts.push(part),
             Entry::Reset => (self.upload, self.parts) = (None, Vec::new()),
         }
@@ -68,7 +72,7 @@ impl Entry {
     pub(super) fn line(&self) -> Vec<u8> {
         let body = match self {
             Entry::Key(key) => format!("key\t{}", escaped(key)),
-            Entry::Upload(id) => format!("upload\t{}", escaped(id)),
+            Entry::Upload(id, form) => format!("upload\t{}\t{}", escaped(id), escaped(form)),
             Entry::Part(p) => format!("part\t{}\t{}\t{}\t{}", p.number, p.end, p.bytes, escaped(&p.etag)),
             Entry::Reset => "reset".to_owned(),
         };
@@ -84,7 +88,7 @@ impl Entry {
         let mut words = body.split('\t');
         let entry = match (words.next()?, words.next()) {
             ("key", Some(key)) => Entry::Key(unescaped(key)),
-            ("upload", Some(id)) => Entry::Upload(unescaped(id)),
+            ("upload", Some(id)) => Entry::Upload(unescaped(id), unescaped(words.next()?)),
             ("part", Some(number)) => Entry::Part(Part {
                 number: number.parse().ok()?,
                 end: words.next()?.parse().ok()?,
@@ -120,10 +124,10 @@ mod tests {
     fn every_cut_gives_a_state_that_was_true_once() {
         let entries = [
             Entry::Key("/a b".into()),
-            Entry::Upload("u1".into()),
+            Entry::Upload("u1".into(), "gzip".into()),
             part(1),
             Entry::Reset,
-            Entry::Upload("u2".into()),
+            Entry::Upload("u2".into(), "none".into()),
             part(1),
             part(2),
         ];
@@ -147,16 +151,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_survives(key in any::<String>(), id in any::<String>()) {
-            let journal = [Entry::Key(key.clone()).line(), Entry::Upload(id.clone()).line()].concat();
+        fn any_text_survives(key in any::<String>(), id in any::<String>(), form in any::<String>()) {
+            let journal =
+                [Entry::Key(key.clone()).line(), Entry::Upload(id.clone(), form.clone()).line()].concat();
             let (state, clean) = State::read(&journal);
             prop_assert!(clean);
-            prop_assert_eq!((state.key, state.upload), (Some(key), Some(id)));
+            prop_assert_eq!((state.key, state.upload, state.form), (Some(key), Some(id), form));
         }
 
         #[test]
         fn a_changed_byte_ends_the_reading(place in any::<proptest::sample::Index>(), change in 1u8..) {
-            let mut journal = [Entry::Key("k".into()).line(), Entry::Upload("u".into()).line(), part(1).line()].concat();
+            let mut journal = [Entry::Key("k".into()).line(), Entry::Upload("u".into(), String::new()).line(), part(1).line()].concat();
             let before = State::read(&journal).0;
             let at = place.index(journal.len());
             journal[at] ^= change;

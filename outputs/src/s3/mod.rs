@@ -9,8 +9,10 @@ mod counters;
 mod frames;
 mod journal;
 mod key;
+mod names;
 pub mod options;
 mod recover;
+mod room;
 mod store;
 mod uploader;
 
@@ -26,19 +28,19 @@ use codecs::json::write_value;
 use codecs::record::{Record, Value};
 use counters::Counters;
 use options::{Options, Settings};
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use store::{Limits, Refused, Store};
+use store::{Limits, Refused, Store, now_millis};
 use tokio::sync::{Notify, OnceCell};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use uploader::Uploader;
 
-/// Longest pause before what failed at the end is tried once more.
-const STOP_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A disk that refused is tried this often: it costs nobody else anything, and a place that is free again is used at once.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The plugin.
 pub static PLUGIN: Plugin = Plugin {
@@ -71,6 +73,10 @@ struct Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.end();
+        if let Some(uploader) = self.uploader.get() {
+            // An aborted task keeps the store for a moment more.
+            uploader.store.release();
+        }
     }
 }
 
@@ -105,7 +111,13 @@ impl Instance {
             })
         });
         let store = opened.await.map_err(|_| "`store_dir`: the work on files was stopped".to_owned())??;
-        let found = store.objects().len();
+        let objects = store.objects();
+        for object in &objects {
+            if object.upload.lock().await.state.upload.is_some() {
+                self.counters.uploads.fetch_add(1, Relaxed);
+            }
+        }
+        let found = objects.len();
         if found > 0 {
             let text =
                 format!("Sending locally buffered data from previous executions to S3: {found} objects");
@@ -115,11 +127,12 @@ impl Instance {
             component: self.component.clone(),
             client: Client::new(self.settings.clone()),
             settings: self.settings.clone(),
-            store,
+            store: Arc::new(store),
             counters: self.counters.clone(),
             wake: Notify::new(),
-            one: tokio::sync::Mutex::new(()),
-            keys: Mutex::new(HashMap::new()),
+            room: Notify::new(),
+            ending: AtomicBool::new(false),
+            told_listing: AtomicBool::new(false),
         });
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(tokio::spawn(uploader.clone().run()));
@@ -132,28 +145,63 @@ impl Instance {
         }
     }
 
+    /// Puts a chunk on disk. What a disk refuses is told and held by the engine once; from then on it is tried again here,
+    /// as room on a disk is not a service that wants to be spared.
     async fn accept(&self, chunk: &mut Chunk) -> Verdict {
-        let uploader = match self.uploader().await {
-            Ok(uploader) => uploader.clone(),
-            Err(reason) => return Verdict::Hold { reason },
-        };
+        let mut attempt = 0u32;
+        loop {
+            let reason = match self.attempt(chunk).await {
+                Ok(()) => break,
+                Err(reason) => reason,
+            };
+            self.counters.store_retries.fetch_add(1, Relaxed);
+            if chunk.attempt == 0 {
+                return Verdict::Hold { reason };
+            }
+            attempt += 1;
+            if attempt.is_power_of_two() {
+                let text = format!("{reason}; trying every {} s (attempt {attempt})", DISK_PAUSE.as_secs());
+                notice::tell(Level::Warn, &self.component, &text);
+            }
+            self.pause().await;
+        }
+        if chunk.attempt > 0 {
+            notice::tell(Level::Info, &self.component, "records go to `store_dir` again");
+        }
+        Verdict::Delivered { dropped: 0 }
+    }
+
+    /// Until something was sent, or for a moment.
+    async fn pause(&self) {
+        let pause = tokio::time::sleep(DISK_PAUSE);
+        match self.uploader.get() {
+            None => pause.await,
+            Some(uploader) => tokio::select! {
+                () = pause => {}
+                () = uploader.room.notified() => {}
+            },
+        }
+    }
+
+    async fn attempt(&self, chunk: &mut Chunk) -> Result<(), String> {
+        let uploader = self.uploader().await?.clone();
         let segments = std::mem::take(&mut chunk.segments);
         // Disks block; the network threads must not.
         let accepted = tokio::task::spawn_blocking(move || {
             let accepted = uploader.store.accept(&segments);
-            if let Ok(true) = accepted {
+            // After a refusal what is there goes out early, to make room.
+            if !matches!(accepted, Ok(false)) {
                 uploader.wake.notify_one();
             }
             (segments, accepted)
         });
         let Ok((segments, accepted)) = accepted.await else {
-            return Verdict::Retry { after: None, reason: "the work on files was stopped".to_owned() };
+            return Err("the work on files was stopped".to_owned());
         };
         chunk.segments = segments;
         match accepted {
-            Ok(_) => Verdict::Delivered { dropped: 0 },
-            Err(Refused::Full(reason)) => Verdict::Retry { after: None, reason },
-            Err(Refused::Disk(reason)) => Verdict::Hold { reason },
+            Ok(_) => Ok(()),
+            Err(Refused::Full(reason) | Refused::Disk(reason)) => Err(reason),
         }
     }
 }
@@ -196,13 +244,14 @@ impl Output for Instance {
             if uploader.store.stored() > 0 {
                 notice::tell(Level::Info, &self.component, "Sending all locally buffered data to S3");
             }
-            let pause = uploader.pass(true).await;
-            if uploader.store.stored() > 0 {
-                // What failed once may be throttled: once more, after its pause.
-                tokio::time::sleep(pause.min(STOP_PAUSE_MAX)).await;
-                uploader.pass(true).await;
+            uploader.ending.store(true, Relaxed);
+            uploader.wake.notify_one();
+            let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(mut task) = task {
+                // Ended with this future when the engine waits no longer.
+                let _end = AbortOnDrop(task.abort_handle());
+                drop((&mut task).await);
             }
-            self.end();
             let stored = uploader.store.stored();
             if stored > 0 {
                 let text = format!(
@@ -216,7 +265,19 @@ impl Output for Instance {
     }
 
     fn counters(&self) -> Vec<Counter> {
-        self.counters.list()
+        let store = self.uploader.get().map(|uploader| &uploader.store);
+        let oldest = store.and_then(|store| store.oldest());
+        let age = oldest.map_or(0, |created| (now_millis() - created).max(0).unsigned_abs() / 1000);
+        self.counters.list(store.map_or(0, |store| store.stored()), age)
+    }
+}
+
+/// Ends a task with its owner.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -14,14 +14,19 @@ use std::time::Duration;
 
 /// Smallest part that S3 takes, but for the last, in bytes.
 pub(super) const PART_BYTES_MIN: u64 = 5_242_880;
-/// Largest `upload_chunk_size`, in bytes; with compression it counts bytes before it.
+/// Largest `upload_chunk_size`, in bytes: a part is held in memory.
 const PART_BYTES_MAX: u64 = 50_000_000;
+/// Largest one that is taken with compression, as there, where it counts bytes before it.
+const PART_BYTES_BEFORE_MAX: u64 = 5_000_000_000;
 /// Most that `total_file_size` may be, in bytes.
 const OBJECT_BYTES_MAX: u64 = 50_000_000_000;
 /// The same for PutObject.
 const PUT_BYTES_MAX: u64 = 1_000_000_000;
 /// Least that `total_file_size` may be, in bytes.
 const OBJECT_BYTES_MIN: u64 = 1_000_000;
+
+/// What S3 encrypts with.
+const ENCRYPTIONS: &[&str] = &["AES256", "aws:kms", "aws:kms:dsse"];
 
 codecs::choice! {
     /// `compression`.
@@ -102,6 +107,10 @@ codecs::options! {
         storage_class "storage_class": Opt<Text>,
         /// Canned ACL of objects.
         canned_acl "canned_acl": Opt<Text>,
+        /// How S3 encrypts objects: `AES256`, `aws:kms` or `aws:kms:dsse`; without it, as the bucket says.
+        server_side_encryption "server_side_encryption": Opt<Text>,
+        /// Key of `aws:kms`: its id, ARN or alias; without it, the account's own key for S3.
+        ssekms_key_id "ssekms_key_id": Opt<Text>,
         /// Send `Content-MD5` with objects and parts, as Object Lock requires.
         send_content_md5 "send_content_md5": One<Bool> = "false",
         /// Objects of a tag go out one after the other, in order.
@@ -179,9 +188,23 @@ pub(super) struct Headers {
     pub(super) content_type: Option<String>,
     pub(super) storage_class: Option<String>,
     pub(super) acl: Option<String>,
+    pub(super) encryption: Option<String>,
+    pub(super) kms_key: Option<String>,
 }
 
 impl Settings {
+    /// How bodies are made: bodies of another form do not go into an upload.
+    pub(super) fn form(&self) -> &'static str {
+        match self.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+            Compression::Snappy => "snappy",
+            Compression::Arrow => "arrow",
+            Compression::Parquet => "parquet",
+        }
+    }
+
     /// Reads and checks a section; reports all that is wrong.
     pub(super) fn read(
         section: &Section,
@@ -278,8 +301,9 @@ impl Check<'_> {
         if put {
             return Some(None);
         }
-        if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&part) {
-            let rule = format!("{PART_BYTES_MIN} to {PART_BYTES_MAX} bytes");
+        let most = if compression == Compression::None { PART_BYTES_MAX } else { PART_BYTES_BEFORE_MAX };
+        if !(PART_BYTES_MIN..=most).contains(&part) {
+            let rule = format!("{PART_BYTES_MIN} to {most} bytes");
             self.broken("upload_chunk_size", &part.to_string(), &rule);
             return None;
         }
@@ -287,7 +311,7 @@ impl Check<'_> {
             self.broken("upload_chunk_size", &part.to_string(), "at most half of `total_file_size`");
             return None;
         }
-        Some(Some(part))
+        Some(Some(part.min(PART_BYTES_MAX)))
     }
 
     fn key(&mut self, options: &Options) -> Option<KeyFormat> {
@@ -310,7 +334,25 @@ impl Check<'_> {
         let content_type = self.header("content_type", options.content_type.clone());
         let storage_class = self.header("storage_class", options.storage_class.clone());
         let acl = self.header("canned_acl", options.canned_acl.clone());
-        Some(Headers { content_type: content_type?, storage_class: storage_class?, acl: acl? })
+        let encryption = self.header("server_side_encryption", options.server_side_encryption.clone());
+        let kms_key = self.header("ssekms_key_id", options.ssekms_key_id.clone());
+        let (encryption, kms_key) = (encryption?, kms_key?);
+        let named = encryption.as_deref().unwrap_or_default();
+        if encryption.is_some() && !ENCRYPTIONS.contains(&named) {
+            self.broken("server_side_encryption", named, "AES256, aws:kms or aws:kms:dsse");
+            return None;
+        }
+        if let Some(key) = kms_key.as_deref().filter(|_| !named.starts_with("aws:kms")) {
+            self.broken("ssekms_key_id", key, "it needs `server_side_encryption aws:kms` or `aws:kms:dsse`");
+            return None;
+        }
+        Some(Headers {
+            content_type: content_type?,
+            storage_class: storage_class?,
+            acl: acl?,
+            encryption,
+            kms_key,
+        })
     }
 
     fn endpoint(&mut self, options: &Options, net: &NetOptions, tls: &TlsOptions) -> Option<Endpoint> {

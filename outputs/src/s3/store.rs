@@ -6,15 +6,16 @@
 
 use super::frames::{self, About, Kind};
 use super::journal::{Entry, State};
-use super::recover;
+use super::names::Names;
+use super::{recover, room};
 use crate::segment::Segment;
 use rustix::fs::FlockOperation;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,18 +62,25 @@ pub(super) struct Upload {
     pub(super) retry_at: Option<std::time::Instant>,
     /// Bytes of records that have to wait before another part is tried.
     pub(super) part_at: u64,
+    /// The service may hold an upload of this key whose id is not known: it was begun, and nobody heard or noted it.
+    pub(super) orphaned: bool,
+    /// It goes by parts, as there is no room for a file of its body.
+    pub(super) by_parts: bool,
+    /// Attempts since the end was asked for.
+    pub(super) last_attempts: u32,
 }
 
 impl Object {
     pub(super) fn new(directory: &Path, number: u64, about: About, extent: Extent, state: State) -> Object {
         let sent: u64 = state.parts.iter().map(|part| part.bytes).sum();
+        let orphaned = state.key.is_some() && state.upload.is_none();
         Object {
             number,
             about,
             data: directory.join(format!("{number:016x}.data")),
             journal: directory.join(format!("{number:016x}.journal")),
             append: Mutex::new(Append { file: None, extent }),
-            upload: tokio::sync::Mutex::new(Upload { state, ..Upload::default() }),
+            upload: tokio::sync::Mutex::new(Upload { state, orphaned, ..Upload::default() }),
             sent: (AtomicU64::new(0), AtomicU64::new(sent)),
         }
     }
@@ -86,16 +94,22 @@ impl Object {
         self.data.with_extension("body")
     }
 
-    /// Writes an entry to the journal, for good.
+    /// Writes an entry to the journal, for good, or not at all.
     pub(super) fn log(&self, entry: &Entry) -> io::Result<()> {
-        let new = !self.journal.exists();
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.journal)?;
-        file.write_all(&entry.line())?;
-        file.sync_data()?;
-        match self.journal.parent() {
-            Some(directory) if new => sync_directory(directory),
-            _ => Ok(()),
-        }
+        let directory = self.journal.parent().unwrap_or(Path::new("."));
+        let line = entry.line();
+        room::with(directory, || {
+            let new = !self.journal.exists();
+            let mut file = OpenOptions::new().create(true).append(true).open(&self.journal)?;
+            let length = file.metadata()?.len();
+            let written = file.write_all(&line).and_then(|()| file.sync_data());
+            if let Err(error) = written {
+                // What comes later must not stand behind half a line.
+                drop(file.set_len(length));
+                return Err(error);
+            }
+            if new { sync_directory(directory) } else { Ok(()) }
+        })
     }
 
     fn append(&self) -> MutexGuard<'_, Append> {
@@ -129,7 +143,11 @@ pub(super) struct Store {
     lock: File,
     limits: Limits,
     inner: Mutex<Inner>,
-    index: Mutex<()>,
+    names: Names,
+    /// Bytes of records that wait; kept beside `inner`, which is locked while a disk writes.
+    stored: AtomicU64,
+    /// When the oldest object was begun, in milliseconds since the epoch; `i64::MAX` without one.
+    oldest: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +156,15 @@ struct Inner {
     open: HashMap<String, Arc<Object>>,
     all: BTreeMap<u64, Arc<Object>>,
     next: u64,
-    stored: u64,
+}
+
+/// What there is to send.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// All objects, oldest first.
+    pub(super) objects: Vec<Arc<Object>>,
+    /// When the oldest of those that take more was begun.
+    pub(super) open_since: Option<i64>,
 }
 
 impl Store {
@@ -146,27 +172,28 @@ impl Store {
     pub(super) fn open(directory: &Path, limits: Limits, tell: &dyn Fn(&str)) -> Result<Store, String> {
         let fails = |error: io::Error| format!("`store_dir`: {}: {error}", directory.display());
         std::fs::create_dir_all(directory.join("quarantine")).map_err(fails)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(directory.join("lock"));
-        let lock = lock.map_err(fails)?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            format!(
-                "`store_dir` is in use: {}: {error} (another instance runs there; give each its own)",
-                directory.display()
-            )
-        })?;
+        let lock = lock(directory)?;
+        // Without room for it nothing is accepted, but what is there may go out.
+        drop(room::keep(directory));
         let found = recover::objects(directory, tell).map_err(fails)?;
         let mut inner = Inner { next: found.next, ..Inner::default() };
+        let mut stored = 0;
         for object in found.objects {
-            inner.stored += object.extent().raw;
+            stored += object.extent().raw;
             inner.all.insert(object.number, Arc::new(object));
         }
-        Ok(Store {
+        let store = Store {
             directory: directory.to_owned(),
             lock,
             limits,
-            inner: Mutex::new(inner),
-            index: Mutex::new(()),
-        })
+            inner: Mutex::default(),
+            names: Names::of(directory),
+            stored: AtomicU64::new(stored),
+            oldest: AtomicI64::new(i64::MAX),
+        };
+        store.note_oldest(&inner);
+        *store.inner() = inner;
+        Ok(store)
     }
 
     /// Lets another instance in.
@@ -175,24 +202,55 @@ impl Store {
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 
+    /// Directories of this bucket that hold objects and that no instance has.
+    pub(super) fn left_behind(&self) -> io::Result<Vec<PathBuf>> {
+        let mut left = Vec::new();
+        for entry in std::fs::read_dir(self.directory.parent().unwrap_or(&self.directory))? {
+            let path = entry?.path();
+            if path == self.directory {
+                continue;
+            }
+            let Ok(lock) = File::open(path.join("lock")) else { continue };
+            let free = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok();
+            let holds = |entry: io::Result<std::fs::DirEntry>| {
+                entry.is_ok_and(|entry| entry.path().extension().is_some_and(|kind| kind == "data"))
+            };
+            if free && std::fs::read_dir(&path)?.any(holds) {
+                left.push(path);
+            }
+        }
+        Ok(left)
+    }
+
     /// Puts segments on disk, all or none; true when the uploader has something to do.
     pub(super) fn accept(&self, segments: &[Segment]) -> Result<bool, Refused> {
         let mut inner = self.inner();
         let bytes: u64 = segments.iter().map(|s| s.bytes.len() as u64).sum();
         let most = self.limits.stored_bytes;
-        if most > 0 && inner.stored + bytes > most {
-            let stored = inner.stored;
+        let stored = self.stored();
+        // One thing larger than the limit passes when nothing else is there: nothing can wedge.
+        if most > 0 && stored > 0 && stored + bytes > most {
+            seal_all(&mut inner);
             return Err(Refused::Full(format!(
-                "{stored} bytes wait in `store_dir`, whose `store_dir_limit_size` is {most}"
+                "{stored} bytes wait in {}, and `store_dir_limit_size` is {most}: what is there goes out now",
+                self.directory.display()
             )));
         }
         let mut writes = Writes::default();
-        let written = self.write(&mut inner, segments, &mut writes).and_then(|()| self.sync(&writes));
+        let written = room::keep(&self.directory)
+            .and_then(|()| self.write(&mut inner, segments, &mut writes))
+            .and_then(|()| self.sync(&writes));
         if let Err(error) = written {
             self.undo(&mut inner, writes);
+            if room::is_full(&error) {
+                // What is there makes room when it is sent.
+                seal_all(&mut inner);
+            }
+            self.note_oldest(&inner);
             return Err(Refused::Disk(format!("cannot write to {}: {error}", self.directory.display())));
         }
-        inner.stored += bytes;
+        self.stored.fetch_add(bytes, Relaxed);
+        self.note_oldest(&inner);
         Ok(self.commit(&mut inner, writes))
     }
 
@@ -303,12 +361,16 @@ impl Store {
         }
     }
 
-    /// Ends objects that began before `millis`; gives when the next one has to end.
-    pub(super) fn seal_older(&self, millis: i64) -> Option<i64> {
+    /// Ends objects that began before `millis`, or that the clock says begin later than `latest`; gives all there is.
+    pub(super) fn due(&self, millis: i64, latest: i64) -> Due {
         let mut inner = self.inner();
-        let due: Vec<_> = inner.open.values().filter(|o| o.about.created <= millis).cloned().collect();
+        let ends = |object: &Object| object.about.created <= millis || object.about.created > latest;
+        let due: Vec<_> = inner.open.values().filter(|object| ends(object)).cloned().collect();
         due.iter().for_each(|object| seal(&mut inner, object));
-        inner.open.values().map(|object| object.about.created).min()
+        Due {
+            open_since: inner.open.values().map(|object| object.about.created).min(),
+            objects: inner.all.values().cloned().collect(),
+        }
     }
 
     /// Ends one object.
@@ -323,7 +385,17 @@ impl Store {
 
     /// Bytes of records that wait.
     pub(super) fn stored(&self) -> u64 {
-        self.inner().stored
+        self.stored.load(Relaxed)
+    }
+
+    /// When the oldest object that S3 has not was begun, in milliseconds since the epoch.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        Some(self.oldest.load(Relaxed)).filter(|created| *created < i64::MAX)
+    }
+
+    /// What keeps keys apart.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Forgets an object that S3 has, or that is given up.
@@ -355,34 +427,17 @@ impl Store {
         Ok(true)
     }
 
-    /// The next `$INDEX`, which is never given again.
-    pub(super) fn next_index(&self) -> io::Result<u64> {
-        let _one = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.directory.join("index");
-        let index = match std::fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map_err(|_| {
-                io::Error::other(format!(
-                    "{} is no number: write the next free $INDEX into it",
-                    path.display()
-                ))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0u64,
-            Err(error) => return Err(error),
-        };
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all((index + 1).to_string().as_bytes())?;
-        file.sync_data()?;
-        std::fs::rename(&new, &path)?;
-        sync_directory(&self.directory)?;
-        Ok(index)
-    }
-
     fn forget(&self, object: &Object) {
         let mut inner = self.inner();
         if inner.all.remove(&object.number).is_some() {
-            inner.stored = inner.stored.saturating_sub(object.extent().raw);
+            self.stored.fetch_sub(object.extent().raw, Relaxed);
         }
+        self.note_oldest(&inner);
+    }
+
+    fn note_oldest(&self, inner: &Inner) {
+        let oldest = inner.all.values().next().map_or(i64::MAX, |object| object.about.created);
+        self.oldest.store(oldest, Relaxed);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -419,6 +474,41 @@ fn seal(inner: &mut Inner, object: &Arc<Object>) {
     if inner.open.get(&object.about.tag).is_some_and(|open| Arc::ptr_eq(open, object)) {
         inner.open.remove(&object.about.tag);
     }
+}
+
+fn seal_all(inner: &mut Inner) {
+    for object in inner.open.values().cloned().collect::<Vec<_>>() {
+        seal(inner, &object);
+    }
+}
+
+/// Locks a directory, and leaves a note of who holds it.
+fn lock(directory: &Path) -> Result<File, String> {
+    let fails = |error: io::Error| format!("`store_dir`: {}: {error}", directory.display());
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    let mut file = options.open(directory.join("lock")).map_err(fails)?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        drop(file.read_to_string(&mut holder));
+        let holder = match holder.trim() {
+            "" => "another instance",
+            holder => holder,
+        };
+        return Err(format!(
+            "`store_dir` is in use: {} is held by {holder}; give each instance a `store_dir` of its own",
+            directory.display()
+        ));
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // A disk without room for the note is no reason not to send what is there.
+    let note = format!("process {} on {host}\n", std::process::id());
+    drop(
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(note.as_bytes())),
+    );
+    Ok(file)
 }
 
 /// Makes new and removed names of a directory last.

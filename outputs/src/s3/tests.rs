@@ -93,9 +93,30 @@ async fn a_store_in_use_is_refused_and_free_again_after_the_end() {
     deliver(&*first, "app", &RECORDS[..1]).await;
     let mut waiting = chunk(vec![segment(&*second, "app", RECORDS)]);
     let verdict = second.deliver(&mut waiting).await;
-    assert!(matches!(&verdict, Verdict::Hold { reason } if reason.contains("is in use")), "{verdict:?}");
+    assert!(
+        matches!(&verdict, Verdict::Hold { reason } if reason.contains(&format!("process {}", std::process::id()))),
+        "{verdict:?}"
+    );
     first.stop().await;
     assert_eq!(second.deliver(&mut waiting).await, Verdict::Delivered { dropped: 0 });
+}
+
+#[tokio::test]
+async fn directories_that_nobody_has_are_found() {
+    let store = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let limits = super::Limits { object_bytes: 1 << 20, part_bytes: None, stored_bytes: 0 };
+        super::Store::open(&store.path().join("b").join(name), limits, &|_| {}).expect("it opens")
+    };
+    let (gone, there, ours) = (open("s3.1"), open("s3.2"), open("s3.0"));
+    let fake = S3Fake::start().await.unwrap();
+    let output = output(&fake, store.path(), &[]);
+    for other in [&gone, &there] {
+        other.accept(&[segment(&*output, "app", &RECORDS[..1])]).expect("room");
+    }
+    drop(gone);
+    let left = ours.left_behind().expect("readable");
+    assert_eq!(left, [store.path().join("b/s3.1")]);
 }
 
 /// Records of 1 MiB that do not compress to nothing.
@@ -132,6 +153,8 @@ async fn multipart_uploads_survive_every_kind_of_failure() {
         ("forgotten", vec![None, None, Some(Fail::Forget)]),
         ("hidden error", vec![None, None, None, None, Some(Fail::Hidden("InternalError"))]),
         ("torn complete", vec![None, None, None, None, Some(Fail::Torn)]),
+        ("lost upload id", vec![Some(Fail::Torn)]),
+        ("lost upload id, no abort", vec![Some(Fail::Torn), None, Some(Fail::Code(503, "SlowDown"))]),
         ("too small", vec![None, None, None, None, Some(Fail::Code(400, "EntityTooSmall"))]),
     ] {
         let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
@@ -146,7 +169,128 @@ async fn multipart_uploads_survive_every_kind_of_failure() {
         assert_eq!(numbers(&objects(&fake)), all, "{what}");
         assert_eq!(fake.state().objects.len(), 1, "{what}: one object");
         assert!(fake.state().calls.contains(&"Complete"), "{what}: by parts");
+        assert_eq!(fake.state().unfinished(), 0, "{what}: nothing is left half-made");
     }
+}
+
+#[tokio::test]
+async fn without_the_right_to_list_uploads_it_goes_on() {
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    fake.state().script.push_back(Some(Fail::Torn));
+    fake.state().denied.push("List");
+    let output = output(&fake, store.path(), &[("auto_retry_requests", "off")]);
+    deliver_large(&*output, &large(13)).await;
+    output.stop().await;
+    assert_eq!(numbers(&objects(&fake)), (0..13).collect::<Vec<_>>());
+    assert!(fake.state().calls.contains(&"List"));
+    let lost = output.counters().into_iter().find(|c| c.labels.contains(&("cause", "unanswered".to_owned())));
+    assert_eq!(lost.map(|c| c.value), Some(1), "counted by its cause");
+}
+
+#[tokio::test]
+async fn a_complete_whose_answer_was_lost_is_not_done_again() {
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    fake.state().script.extend([None, None, None, None, Some(Fail::Torn)]);
+    let output = output(&fake, store.path(), &[("auto_retry_requests", "off")]);
+    deliver_large(&*output, &large(13)).await;
+    output.stop().await;
+    let calls = fake.state().calls.clone();
+    assert_eq!(calls.iter().filter(|call| **call == "Part").count(), 3, "{calls:?}");
+    assert!(calls.ends_with(&["Complete", "Complete", "HEAD"]), "{calls:?}");
+}
+
+#[tokio::test]
+async fn an_upload_of_another_compression_is_made_again() {
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let first = output(&fake, store.path(), &[]);
+    first.start().await;
+    deliver_large(&*first, &large(8)).await;
+    while fake.state().calls.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    let second = output(&fake, store.path(), &[("compression", "gzip")]);
+    second.start().await;
+    second.stop().await;
+    let state = fake.state();
+    assert_eq!((state.objects.len(), state.unfinished()), (1, 0));
+    let object = state.objects.values().next().expect("an object");
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(&object[..]).read_to_string(&mut text).expect("all of it is gzip");
+    assert_eq!(numbers(&text), (0..8).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn keys_of_one_second_do_not_meet_also_after_a_restart() {
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let format = ("s3_key_format", "/x/%S");
+    for run in 0..3 {
+        let output = output(&fake, store.path(), &[format, ("total_file_size", "20M")]);
+        // Large enough to go by parts, whose keys get nothing random.
+        deliver_large(&*output, &large(6)).await;
+        output.stop().await;
+        assert_eq!(fake.state().objects.len(), run + 1);
+    }
+}
+
+#[tokio::test]
+async fn headers_of_encryption_go_out() {
+    for put in ["on", "off"] {
+        let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+        let more = [
+            ("use_put_object", put),
+            ("server_side_encryption", "aws:kms"),
+            ("ssekms_key_id", "alias/logs"),
+            ("canned_acl", "bucket-owner-full-control"),
+            ("content_type", "application/x-ndjson"),
+        ];
+        let output = output(&fake, store.path(), &more);
+        deliver_large(&*output, &large(6)).await;
+        output.stop().await;
+        let state = fake.state();
+        for (name, value) in [
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "alias/logs"),
+            ("x-amz-acl", "bucket-owner-full-control"),
+            ("content-type", "application/x-ndjson"),
+        ] {
+            assert!(
+                state.headers.contains(&(name.to_owned(), value.to_owned())),
+                "{put}: {:?}",
+                state.headers
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn snappy_is_one_block_also_of_a_large_object() {
+    let records = large(18);
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let output = output(&fake, store.path(), &[("compression", "snappy")]);
+    deliver_large(&*output, &records).await;
+    output.stop().await;
+    let state = fake.state();
+    let object = state.objects.values().next().expect("an object");
+    let text = snap::raw::Decoder::new().decompress_vec(object).expect("a block");
+    assert_eq!(numbers(&String::from_utf8_lossy(&text)), (0..18).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_full_store_sends_what_is_there_early() {
+    let (fake, store) = (S3Fake::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let output = output(&fake, store.path(), &[("store_dir_limit_size", "3M"), ("upload_timeout", "1h")]);
+    for record in large(12) {
+        let mut chunk = chunk(vec![segment(&*output, "app", &[(1, 0, record.as_str())])]);
+        // The engine holds after the first refusal, and comes again.
+        while output.deliver(&mut chunk).await != (Verdict::Delivered { dropped: 0 }) {
+            chunk.attempt += 1;
+        }
+    }
+    output.stop().await;
+    let mut found = numbers(&objects(&fake));
+    found.sort_unstable();
+    assert_eq!(found, (0..12).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -205,7 +349,7 @@ async fn a_full_store_waits_and_retry_limit_puts_aside() {
     deliver(&*output, "app", &RECORDS[..1]).await;
     let verdict = output.deliver(&mut chunk(vec![segment(&*output, "app", RECORDS)])).await;
     assert!(
-        matches!(&verdict, Verdict::Retry { reason, .. } if reason.contains("store_dir_limit_size")),
+        matches!(&verdict, Verdict::Hold { reason } if reason.contains("store_dir_limit_size")),
         "{verdict:?}"
     );
     fake.state().script.push_back(Some(Fail::Code(400, "InvalidRequest")));
@@ -223,6 +367,8 @@ fn broken_options_are_told() {
         (vec![("bucket", "b"), ("total_file_size", "10")], "`total_file_size` is `10`"),
         (vec![("bucket", "b"), ("upload_chunk_size", "1M")], "`upload_chunk_size` is `1000000`"),
         (vec![("bucket", "b"), ("s3_key_format", "x")], "`s3_key_format` is `x`"),
+        (vec![("bucket", "b"), ("server_side_encryption", "x")], "`server_side_encryption` is `x`"),
+        (vec![("bucket", "b"), ("ssekms_key_id", "k")], "`ssekms_key_id` is `k`"),
         (vec![("bucket", "b"), ("compression", "parquet")], "`compression` is `parquet`"),
         (vec![("bucket", "b"), ("format", "otlp_json")], "`format` is `otlp_json`"),
     ] {
