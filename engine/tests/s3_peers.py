@@ -41,7 +41,7 @@ CONF = """
 
 # Name, lines of a kilobyte, options.
 CASES = [
-    ("put", 500, "use_put_object on\n    send_content_md5 on\n    content_type text/plain\n    storage_class STANDARD_IA"),
+    ("put", 500, "use_put_object on\n    send_content_md5 on\n    content_type text/plain\n    storage_class STANDARD"),
     ("put-gzip", 500, "use_put_object on\n    compression gzip"),
     ("put-zstd", 500, "use_put_object on\n    compression zstd"),
     ("put-snappy", 500, "compression snappy"),

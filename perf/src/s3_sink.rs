@@ -111,7 +111,7 @@ impl Got {
                 drop(uploads);
                 self.bytes.fetch_add(body.len() as u64, Relaxed);
                 self.records(body, text);
-                (200, "etag: \"part\"\r\n".to_owned(), String::new())
+                (200, "ETag: \"part\"\r\n".to_owned(), String::new())
             }
             ("POST", None) => {
                 let id = self.next.fetch_add(1, Relaxed) + 1;
