@@ -299,9 +299,12 @@ fn believed(frame: &Frame<'_>, scan: &mut Scan) -> bool {
         }
         Kind::Done => {
             let mut reader = Reader(frame.payload);
-            let (Some(start), Some(end)) = (reader.u64(), reader.u64()) else { return false };
+            let (Some(start), Some(end), true) = (reader.u64(), reader.u64(), frame.payload.len() == 16)
+            else {
+                return false;
+            };
             scan.open.retain(|found| found.start < start || found.end > end);
-            reader.0.is_empty()
+            true
         }
         Kind::Reason => {
             scan.reason = Some(String::from_utf8_lossy(frame.payload).into_owned());
@@ -423,6 +426,17 @@ pub(super) mod tests {
                 assert!(same(&read[0], segment));
             }
         }
+    }
+
+    #[test]
+    fn a_frame_that_is_not_believed_changes_nothing() {
+        let (_, mut bytes, found) = small();
+        let good = bytes.len();
+        let payload = [&done(0, u64::MAX)[..], b"x"].concat();
+        bytes.extend_from_slice(&frame(Kind::Done, &payload, good as u64));
+        let scan = scan(&bytes);
+        assert_eq!((scan.damage, scan.good), (Some(Damage::Corrupt), good as u64));
+        assert_eq!(scan.open, [found[0], found[2]]);
     }
 
     #[test]
