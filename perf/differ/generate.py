@@ -147,11 +147,18 @@ def value(rng):
 
 
 def grep(rng):
-    section = [(rng.choice(["Regex", "Exclude"]), f"{rng.choice([rng.choice(KEYS), accessor(rng)])} {rng.choice(REGEXES)}") for _ in range(rng.randint(1, 3))]
+    section = [(rng.choice(["Regex", "Exclude"]), grep_rule(rng)) for _ in range(rng.randint(1, 3))]
     if rng.random() < 0.3:
         kind = section[0][0]
         section = [("Logical_Op", rng.choice(["and", "or", "legacy"]))] + [(kind, v) for _, v in section]
     return ("grep", section)
+
+
+def grep_rule(rng):
+    """One that may match, or (so that several of a section do now and then) one that mostly does."""
+    if rng.random() < 0.5:
+        return f"{rng.choice(['log', 'log', 'level', 'msg'])} {rng.choice(['.', '[aeiou]', '[0-9a-f]', '.*'])}"
+    return f"{rng.choice([rng.choice(KEYS), accessor(rng)])} {rng.choice(REGEXES)}"
 
 
 def modify(rng):

@@ -193,10 +193,18 @@ impl Regex {
         match &self.engine {
             Engine::Backtracking(fallback, _) => fallback.is_match(text),
             Engine::Automata(automata) => {
-                let unsure = automata.ends_at_line_start && text.last() == Some(&b'\n');
-                automata.finds(text, self.literals.as_deref()) && (!unsure || self.captures(text, scratch))
+                automata.finds(text, self.literals.as_deref())
+                    && (!automata.ends_at_line_start
+                        || text.last() != Some(&b'\n')
+                        || self.confirms(text, scratch))
             }
         }
+    }
+
+    /// Whether it matches, where only two passes know.
+    #[cold]
+    fn confirms(&self, text: &[u8], scratch: &mut Scratch) -> bool {
+        self.captures(text, scratch)
     }
 
     /// Finds the leftmost match; its groups are then in `scratch`.
@@ -262,6 +270,7 @@ impl Automata {
     }
 
     /// Whether it matches, when a line may start behind a line feed that ends the text.
+    #[inline(always)]
     fn finds(&self, text: &[u8], literals: Option<&[Vec<u8>]>) -> bool {
         match self.matcher.get_or_init(|| self.new_matcher(literals)) {
             Matcher::Dense(dfa, finder) => {
