@@ -7,8 +7,19 @@ use crate::config::{self, Config, DiskSource};
 use crate::plan::{self, Machine, Plan, Unplanned};
 use crate::{filters, inputs, log, machine, run, supervisor};
 use codecs::conf::{Diagnostics, Level, OptionSpec, Plugin};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+
+/// `print!`, whether anybody reads it or not: a closed pipe stops nothing.
+macro_rules! show {
+    ($($text:tt)*) => {{ let _ = write!(std::io::stdout(), $($text)*); }};
+}
+
+/// `eprintln!`, whether anybody reads it or not.
+macro_rules! complain {
+    ($($text:tt)*) => {{ let _ = writeln!(std::io::stderr(), $($text)*); }};
+}
 
 /// Runs the program; gives its exit code.
 pub fn main(args: Vec<String>) -> i32 {
@@ -17,12 +28,12 @@ pub fn main(args: Vec<String>) -> i32 {
     let cli = match cli::parse(args, &mut diagnostics) {
         Ok(cli) => cli,
         Err(message) => {
-            eprintln!("{message}");
+            complain!("{message}");
             return 1;
         }
     };
     if cli.version {
-        println!("{}", help::VERSION);
+        show!("{}\n", help::VERSION);
         return 0;
     }
     if cli.help != Help::None {
@@ -33,15 +44,15 @@ pub fn main(args: Vec<String>) -> i32 {
     if let Some(folder) = &cli.workdir
         && let Err(error) = std::env::set_current_dir(folder)
     {
-        eprintln!("cannot change to the folder `{folder}` (-w): {error}");
+        complain!("cannot change to the folder `{folder}` (-w): {error}");
         return 1;
     }
     match (compile(&cli, diagnostics), cli.dry_run) {
         (Err(Unplanned::Text), _) | (Err(Unplanned::Options), true) => 1,
         (Err(Unplanned::Options), false) => OPTIONS_REFUSED,
         (Ok((_, plan)), true) => {
-            plan.text().iter().for_each(|line| eprintln!("{line}"));
-            eprintln!("configuration test is successful");
+            plan.text().iter().for_each(|line| complain!("{line}"));
+            complain!("configuration test is successful");
             0
         }
         // A configuration with errors ends here, and is not started over and over.
@@ -59,13 +70,13 @@ fn compile(cli: &Cli, mut diagnostics: Diagnostics) -> Result<(Config, Plan), Un
     let machine = Machine { cpus: machine::cpus(), memory: machine::memory_limit(), zones: machine::zone };
     let plan = plan::compile(&config, &machine, &mut diagnostics);
     let wanted = if cli.quiet() { Level::Error } else { Level::Note };
-    diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| eprintln!("{d}"));
+    diagnostics.list.iter().filter(|d| d.level >= wanted).for_each(|d| complain!("{d}"));
     if plan.is_err() {
         let count = |level, word: &str| match diagnostics.count(level) {
             1 => format!("1 {word}"),
             n => format!("{n} {word}s"),
         };
-        eprintln!(
+        complain!(
             "{}, {}, {}; no plan made",
             count(Level::Error, "error"),
             count(Level::Warning, "warning"),
@@ -95,10 +106,10 @@ fn start(cli: &Cli, config: &Config, mut plan: Plan) -> i32 {
         && let Err(error) = log::set_file(Path::new(&file.0))
     {
         // As in Fluent Bit: a node without its log folder is better served by a running engine.
-        eprintln!("cannot open the log file `{}` (log_file, -l): {error}; logs go to stderr", file.0);
+        complain!("cannot open the log file `{}` (log_file, -l): {error}; logs go to stderr", file.0);
     }
     if !cli.quiet() {
-        eprintln!("{}", help::VERSION);
+        complain!("{}", help::VERSION);
     }
     log!(
         Info,
@@ -189,7 +200,7 @@ fn show_help(cli: &Cli) -> i32 {
                 all.iter().filter(|d| d.kind == kind).map(|d| (d.name, d.about)).collect::<Vec<_>>()
             };
             let (inputs, filters, outputs) = (of("input"), of("filter"), of("output"));
-            print!(
+            show!(
                 "{}",
                 help::general(
                     &cli.program,
@@ -197,14 +208,14 @@ fn show_help(cli: &Cli) -> i32 {
                 )
             );
         }
-        Help::Json => print!("{}", help::json(&helps)),
+        Help::Json => show!("{}", help::json(&helps)),
         Help::Plugin { kind, name, json } => {
             let Some(found) = helps.iter().find(|h| h.kind == kind && h.name.eq_ignore_ascii_case(name))
             else {
-                eprintln!("unknown {kind} plugin `{name}`");
+                complain!("unknown {kind} plugin `{name}`");
                 return 1;
             };
-            print!("{}", if *json { help::plugin_json(found) } else { help::plugin(found) });
+            show!("{}", if *json { help::plugin_json(found) } else { help::plugin(found) });
         }
     }
     0

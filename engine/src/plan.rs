@@ -204,7 +204,7 @@ fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
     // A third of a cgroup's limit: the rest is for what is not data, and for the page cache that counts against it.
     let by_cgroup = machine.memory.map_or(MEMORY_DEFAULT, |m| ((m / 3) as usize).min(MEMORY_DEFAULT));
     Settings {
-        flush: Duration::from_secs_f64(service.flush.0),
+        flush: outputs::net::duration(service.flush.0),
         grace: if service.grace.0 < 0 { Duration::MAX } else { seconds(service.grace.0) },
         backoff: Backoff { base: seconds(service.scheduler_base.0), cap: seconds(service.scheduler_cap.0) },
         memory_limit: configured.unwrap_or(by_cgroup).max(MEMORY_MIN),

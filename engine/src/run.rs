@@ -629,9 +629,13 @@ fn monitor(
     }
 }
 
-/// SIGTERM and SIGINT end the program, SIGHUP asks for a reload.
+/// A second signal so soon is the first one, sent to the process and to its group (`timeout` does so).
+const SAME_SIGNAL: Duration = Duration::from_millis(20);
+
+/// SIGTERM, SIGINT and SIGQUIT end the program, SIGHUP asks for a reload.
 struct Signals {
     term: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
     hup: tokio::signal::unix::Signal,
 }
@@ -641,6 +645,7 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
             term: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
         })
@@ -649,16 +654,19 @@ impl Signals {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
+            _ = self.quit.recv() => "SIGQUIT",
             _ = self.int.recv() => "SIGINT",
             _ = self.hup.recv() => "SIGHUP",
         }
     }
 
-    /// One that ends the program.
+    /// Another one that ends the program.
     async fn last(&mut self) -> &'static str {
+        let first = Instant::now();
         loop {
             match self.next().await {
                 "SIGHUP" => {}
+                _ if first.elapsed() < SAME_SIGNAL => {}
                 name => return name,
             }
         }

@@ -77,7 +77,10 @@ impl Gzip {
                 }
                 Ok(_) if taken == 0 && new == 0 => break,
                 Ok(_) => {}
-                Err(e) => return Err(Damaged(e.to_string())),
+                Err(e) => {
+                    out.truncate(start + made);
+                    return Err(Damaged(e.to_string()));
+                }
             }
         }
         out.truncate(start + made);
@@ -136,5 +139,20 @@ pub(super) mod tests {
         }
         assert_eq!(expand(&two.chunks(1).collect::<Vec<_>>(), 7), Ok(expected));
         assert!(expand(&[b"plain text, not gzip at all"], 100).is_err());
+    }
+
+    #[test]
+    fn what_is_damaged_adds_nothing_to_the_text() {
+        let good = compressed(b"one\ntwo\n");
+        let mut wrong_sum = good.clone();
+        let sum = wrong_sum.len() - 8;
+        wrong_sum[sum] ^= 1;
+        for bytes in [[&good[..], b"garbage\n"].concat(), wrong_sum] {
+            let mut gzip = Gzip::new();
+            gzip.feed(&bytes);
+            let mut out = Vec::with_capacity(1000);
+            assert!(gzip.expand(&mut out).is_err());
+            assert_eq!(out, b"one\ntwo\n");
+        }
     }
 }

@@ -382,7 +382,7 @@ fn settings(
     });
     let encoding = Encoding::of(options, section, owner, diagnostics);
     let home = std::env::var_os("HOME");
-    let seconds = Duration::from_secs_f64;
+    let seconds = outputs::net::duration;
     let nanos = Duration::from_nanos(u64::try_from(options.progress_check_interval_nsec.0).unwrap_or(0));
     let db = options.db.as_ref().map(|path| database::Settings {
         path: PathBuf::from(&path.0),
