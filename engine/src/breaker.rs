@@ -6,12 +6,16 @@
 
 use crate::retry::Backoff;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{MutexGuard, Notify};
 use tokio::time::Instant;
 
 /// So many failures in a row, over all lanes, open it. A single lane has backed off twice by then.
 pub const FAILURES_MAX: u32 = 3;
+
+/// Attempts come at least so often while the program stops: `Grace` is short.
+const STOPPING_WAIT: Duration = Duration::from_secs(1);
 
 /// See the module. One for each output, shared by its lanes.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub struct Breaker {
     /// Held by the lane that probes; the others wait for it in the order they came.
     probing: tokio::sync::Mutex<()>,
     closed: Notify,
+    stopping: AtomicBool,
+    hurried: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +68,42 @@ impl Breaker {
     /// A closed one that probes at these distances.
     pub fn new(backoff: Backoff) -> Breaker {
         let state = Mutex::new(State::Closed { failures: 0 });
-        Breaker { backoff, state, probing: tokio::sync::Mutex::default(), closed: Notify::new() }
+        Breaker {
+            backoff,
+            state,
+            probing: tokio::sync::Mutex::default(),
+            closed: Notify::new(),
+            stopping: AtomicBool::new(false),
+            hurried: Notify::new(),
+        }
+    }
+
+    /// The program stops: whoever waits makes an attempt now, and then one a second.
+    pub fn hurry(&self) {
+        self.stopping.store(true, Relaxed);
+        if let State::Open { next, .. } = &mut *self.state.lock().expect("breaker lock") {
+            *next = Instant::now();
+        }
+        self.closed.notify_waiters();
+        self.hurried.notify_waiters();
+    }
+
+    /// How long to wait before an attempt that follows this one.
+    fn wait(&self, attempt: u32) -> Duration {
+        let wait = self.backoff.wait(attempt);
+        if self.stopping.load(Relaxed) { wait.min(STOPPING_WAIT) } else { wait }
+    }
+
+    /// Waits before the next attempt of a chunk, until the program stops at the longest.
+    pub async fn pause(&self, wait: Duration) {
+        let hurried = self.hurried.notified();
+        tokio::pin!(hurried);
+        hurried.as_mut().enable();
+        let wait = if self.stopping.load(Relaxed) { wait.min(STOPPING_WAIT) } else { wait };
+        tokio::select! {
+            () = hurried => {}
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 
     fn next_probe(&self) -> Option<Instant> {
@@ -111,7 +152,7 @@ impl Breaker {
         match &mut *state {
             State::Closed { failures } => {
                 *failures += 1;
-                let wait = self.backoff.wait(attempt).max(after);
+                let wait = self.wait(attempt).max(after);
                 if *failures < FAILURES_MAX {
                     return Failed::Wait(wait);
                 }
@@ -120,7 +161,7 @@ impl Breaker {
             }
             State::Open { round, next } if turn.is_probe() => {
                 *round = round.saturating_add(1);
-                let wait = self.backoff.wait(*round).max(after);
+                let wait = self.wait(*round).max(after);
                 *next = Instant::now() + wait;
                 Failed::Open { probe: Some((*round, wait)) }
             }

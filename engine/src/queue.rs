@@ -565,7 +565,7 @@ impl Delivery {
         let wait = self.failed(turn, way.chunk.attempt, after, reason, Some(what));
         way.chunk.attempt = way.chunk.attempt.saturating_add(1);
         if let Some(wait) = wait {
-            tokio::time::sleep(wait).await;
+            self.breaker.pause(wait).await;
         }
     }
 

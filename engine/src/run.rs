@@ -183,6 +183,7 @@ struct Running {
     threads: Vec<std::thread::JoinHandle<()>>,
     pipeline: Arc<Pipeline>,
     outputs: Vec<PlannedOutput>,
+    deliveries: Vec<Arc<Delivery>>,
     lanes: Vec<tokio::task::JoinHandle<()>>,
     monitor: Arc<Monitor>,
     grace: Duration,
@@ -235,6 +236,7 @@ impl Running {
             threads,
             pipeline,
             outputs: plan.outputs,
+            deliveries,
             lanes,
             monitor,
             grace: settings.grace,
@@ -251,7 +253,7 @@ impl Running {
                 name = signals.next() => name,
             };
             match signal {
-                "SIGTERM" | "SIGINT" => {
+                "SIGTERM" | "SIGINT" | "SIGQUIT" => {
                     let seconds = self.grace.as_secs_f64();
                     log!(
                         Warn,
@@ -306,7 +308,10 @@ impl Running {
     /// Stops; with a handover, what is not delivered goes there, as far as it cannot be read again.
     async fn stop(mut self, grace: Duration, handover: Option<&Handover>) {
         match handover {
-            None => self.control.stop(),
+            None => {
+                self.control.stop();
+                self.deliveries.iter().for_each(|delivery| delivery.breaker.hurry());
+            }
             Some(_) => self.control.stop_for_reload(),
         }
         let over = tokio::select! {

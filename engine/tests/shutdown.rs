@@ -161,6 +161,25 @@ fn an_outage_stops_the_readers_and_loses_nothing() {
 }
 
 #[test]
+fn a_stop_tries_what_waits_for_a_retry() {
+    for (failures, signal) in [(1.0, Signal::TERM), (3.0, Signal::QUIT)] {
+        let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+        sink.answer(503);
+        write(folder.path(), 0..10);
+        // Three failures open the breaker; the next probe would come long after the grace.
+        let base = if failures > 1.0 { 1 } else { 600 };
+        let service = format!(" flush 0.1\n grace 30\n scheduler.base {base}\n scheduler.cap 600\n");
+        let engine = Engine::start(folder.path(), &conf(sink.port(), monitor, &service, "", ""));
+        counts(monitor, "fluentbit_output_retries_total", failures);
+        sink.answer(200);
+        engine.signal(signal);
+        arrives(&engine, &sink, 10);
+        let (code, _) = engine.stop(PATIENCE);
+        assert_eq!(code, Some(0));
+    }
+}
+
+#[test]
 fn a_retry_limit_drops_and_counts() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     sink.answer(503);
