@@ -25,7 +25,9 @@ pub struct Breaker {
     /// Held by the lane that probes; the others wait for it in the order they came.
     probing: tokio::sync::Mutex<()>,
     closed: Notify,
+    /// The program stops.
     stopping: AtomicBool,
+    /// Told when it begins to.
     hurried: Notify,
 }
 
@@ -88,9 +90,8 @@ impl Breaker {
         self.hurried.notify_waiters();
     }
 
-    /// How long to wait before an attempt that follows this one.
-    fn wait(&self, attempt: u32) -> Duration {
-        let wait = self.backoff.wait(attempt);
+    /// A wait as it is, or as much of it as there is time for while the program stops.
+    fn cut(&self, wait: Duration) -> Duration {
         if self.stopping.load(Relaxed) { wait.min(STOPPING_WAIT) } else { wait }
     }
 
@@ -99,10 +100,9 @@ impl Breaker {
         let hurried = self.hurried.notified();
         tokio::pin!(hurried);
         hurried.as_mut().enable();
-        let wait = if self.stopping.load(Relaxed) { wait.min(STOPPING_WAIT) } else { wait };
         tokio::select! {
             () = hurried => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(self.cut(wait)) => {}
         }
     }
 
@@ -152,7 +152,7 @@ impl Breaker {
         match &mut *state {
             State::Closed { failures } => {
                 *failures += 1;
-                let wait = self.wait(attempt).max(after);
+                let wait = self.cut(self.backoff.wait(attempt)).max(after);
                 if *failures < FAILURES_MAX {
                     return Failed::Wait(wait);
                 }
@@ -161,7 +161,7 @@ impl Breaker {
             }
             State::Open { round, next } if turn.is_probe() => {
                 *round = round.saturating_add(1);
-                let wait = self.wait(*round).max(after);
+                let wait = self.cut(self.backoff.wait(*round)).max(after);
                 *next = Instant::now() + wait;
                 Failed::Open { probe: Some((*round, wait)) }
             }
