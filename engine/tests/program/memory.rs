@@ -1,10 +1,8 @@
 //! The most memory that the plan prints holds: the peak of the process is measured against it, and against 64 MB.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port, metric};
-use rig::sink::Sink;
-use rig::{Folder, wait_for};
+use crate::rig::engine::{Engine, counts, free_port, metric};
+use crate::rig::sink::Sink;
+use crate::rig::{Folder, wait_for};
 use std::io::Write;
 use std::time::Duration;
 

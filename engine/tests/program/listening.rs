@@ -2,11 +2,9 @@
 //!
 //! Owns: senders of each kind. Never: looks inside the engine.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port};
-use rig::sink::Sink;
-use rig::{Dice, Folder, wait_for};
+use crate::rig::engine::{Engine, counts, free_port};
+use crate::rig::sink::Sink;
+use crate::rig::{Dice, Folder, wait_for};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};

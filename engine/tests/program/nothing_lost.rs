@@ -2,12 +2,10 @@
 //!
 //! Every number arrives. What SIGKILL repeats was sent within one commit interval before it; SIGTERM repeats nothing.
 
-mod rig;
-
-use rig::engine::{Engine, messages};
-use rig::lines::{self, Number};
-use rig::sink::{Sink, logs};
-use rig::{Dice, Folder, wait_for};
+use crate::rig::engine::{Engine, messages};
+use crate::rig::lines::{self, Number};
+use crate::rig::sink::{Sink, logs};
+use crate::rig::{Dice, Folder, wait_for};
 use rustix::process::Signal;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, OpenOptions};

@@ -1,7 +1,6 @@
 //! What the tests of the whole program share: the program as a child process, an HTTP sink, and numbered lines.
 //!
 //! Owns: those tools. Never: asserts what a test is about, waits without a deadline.
-#![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod engine;
 pub(crate) mod lines;

@@ -31,7 +31,7 @@ type Groups = BTreeMap<(String, String, String), BTreeSet<String>>;
 /// The recorded list.
 fn recorded() -> Groups {
     let (mut groups, mut last) = (Groups::new(), None);
-    for line in include_str!("data/fluent_bit_options.txt").lines().filter(|l| !l.starts_with('#')) {
+    for line in include_str!("../data/fluent_bit_options.txt").lines().filter(|l| !l.starts_with('#')) {
         let names = match line.split_once(": ") {
             Some((head, names)) => {
                 let words: Vec<&str> = head.split(' ').collect();

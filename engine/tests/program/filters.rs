@@ -1,11 +1,9 @@
 //! Filters with state in the running program: one state is one state, whatever the workers do, and what is held back is
 //! neither lost nor doubled.
 
-mod rig;
-
-use rig::Folder;
-use rig::engine::Engine;
-use rig::{lines, wait_for};
+use crate::rig::Folder;
+use crate::rig::engine::Engine;
+use crate::rig::{lines, wait_for};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -126,7 +124,7 @@ pipeline:
     - {name: file, match: '*', path: ., file: two, format: plain}
 "#;
     std::fs::write(folder.path().join("case.yaml"), conf).unwrap();
-    let status = std::process::Command::new(rig::engine::program())
+    let status = std::process::Command::new(crate::rig::engine::program())
         .args(["-q", "-c", "case.yaml"])
         .current_dir(folder.path())
         .stderr(std::process::Stdio::null())

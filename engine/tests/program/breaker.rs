@@ -1,10 +1,8 @@
 //! A dead destination is probed, not hammered; when it is back, everything arrives once and in order.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port, metric};
-use rig::sink::Sink;
-use rig::{Folder, lines, wait_for};
+use crate::rig::engine::{Engine, counts, free_port, get, metric};
+use crate::rig::sink::Sink;
+use crate::rig::{Folder, lines, wait_for};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -71,7 +69,7 @@ fn a_dead_destination_is_probed_and_then_gets_everything() {
         let numbers = arrived.iter().filter(|(of, _)| *of == name).map(|(_, n)| *n);
         assert!(numbers.eq(0..LINES), "file {name} in order");
     }
-    let messages = rig::engine::messages(folder.path());
+    let messages = crate::rig::engine::messages(folder.path());
     for text in ["failures in a row: all deliveries wait", "the destination answers again"] {
         assert_eq!(messages.matches(text).count(), 1, "{text}\n{messages}");
     }
@@ -86,4 +84,52 @@ fn who_asks_for_one_attempt_gets_it_at_once() {
     let _engine = Engine::start(folder.path(), &conf);
     counts(server, "fluentbit_output_dropped_records_total", LINES as f64);
     assert_eq!(metric(server, "ripsaw_output_circuit_opened_total"), Some(0.0));
+}
+
+#[test]
+fn with_a_limit_the_probes_count_for_all_that_waits() {
+    let (folder, dead, alive, server) = (Folder::new(), Sink::start(), Sink::start(), free_port());
+    dead.answer(503);
+    let conf = conf(&folder, dead.port(), server).replace("workers 4", "workers 1\n retry_limit 1")
+        + &format!(
+            "[OUTPUT]\n name http\n match *\n host 127.0.0.1\n port {}\n format json_lines\n",
+            alive.port()
+        );
+    std::fs::write(folder.path().join("logs/a.log"), "").unwrap();
+    let _engine = Engine::start(folder.path(), &conf);
+    let slices = 40;
+    for slice in 0..slices {
+        let mut file = OpenOptions::new().append(true).open(folder.path().join("logs/a.log")).unwrap();
+        file.write_all(lines::plain('a', slice * SLICE..(slice + 1) * SLICE).as_bytes()).unwrap();
+        let written = ((slice + 1) * SLICE) as usize;
+        assert!(wait_for(Duration::from_secs(20), || alive.count() == written), "the healthy one gets it");
+    }
+    counts(server, "fluentbit_output_dropped_records_total", (slices * SLICE) as f64);
+    // Each slice was a chunk of its own for the healthy one, and would have had two attempts at the dead one.
+    assert!(dead.requests() < slices, "{} attempts for {slices} chunks", dead.requests());
+    assert!(metric(server, "fluentbit_output_retries_failed_total") >= Some(1.0));
+}
+
+#[test]
+fn a_dead_destination_is_not_good_health() {
+    let (folder, sink, server) = (Folder::new(), Sink::start(), free_port());
+    sink.answer(503);
+    std::fs::write(folder.path().join("logs/a.log"), lines::plain('a', 0..LINES)).unwrap();
+    let conf = conf(&folder, sink.port(), server)
+        .replace("http_server on", "http_server on\n health_check on\n hc_period 2")
+        .replace("workers 4", "workers 1");
+    let _engine = Engine::start(folder.path(), &conf);
+    let health = |good: bool| {
+        let line = if good { "HTTP/1.1 200" } else { "HTTP/1.1 500" };
+        let is = || get(server, "/api/v1/health").is_some_and(|answer| answer.starts_with(line));
+        assert!(wait_for(Duration::from_secs(30), is), "{:?}, not {line}", get(server, "/api/v1/health"));
+    };
+    health(true);
+    health(false);
+    // What Fluent Bit would have given up counts as it would there; nothing is dropped.
+    assert!(metric(server, "fluentbit_output_retries_failed_total") >= Some(1.0));
+    assert_eq!(metric(server, "fluentbit_output_dropped_records_total"), Some(0.0));
+    sink.answer(200);
+    health(true);
+    assert_eq!(sink.count() as u64, LINES);
 }

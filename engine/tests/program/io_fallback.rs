@@ -1,11 +1,9 @@
 //! Without io_uring: the same lines come out, and the message names the remedy.
 
-mod rig;
-
-use rig::engine::{Engine, program};
-use rig::lines;
-use rig::sink::logs;
-use rig::{Folder, wait_for};
+use crate::rig::engine::{Engine, program};
+use crate::rig::lines;
+use crate::rig::sink::logs;
+use crate::rig::{Folder, wait_for};
 use std::process::Command;
 use std::time::Duration;
 

@@ -1,12 +1,10 @@
 //! FireLens: the task definitions under `deploy/ecs/` as ECS runs them. The configuration is generated from them as its agent
 //! does, records come as Docker's fluentd driver and fluent-logger send them, and arrive at servers as strict as the real ones.
 
-mod rig;
-
+use crate::rig::engine::{Engine, free_port, program};
+use crate::rig::{Folder, wait_for};
 use outputs::fakes::kinesis::Act;
 use outputs::fakes::{CloudwatchFake, KinesisFake, S3Fake};
-use rig::engine::{Engine, free_port, program};
-use rig::{Folder, wait_for};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

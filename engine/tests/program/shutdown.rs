@@ -1,11 +1,9 @@
 //! The end of a run and outages: what is read is delivered within `Grace`, and nothing is taken for delivered that is not.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port, metric};
-use rig::lines;
-use rig::sink::Sink;
-use rig::{Folder, wait_for};
+use crate::rig::engine::{Engine, counts, free_port, metric};
+use crate::rig::lines;
+use crate::rig::sink::Sink;
+use crate::rig::{Folder, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::path::Path;
@@ -200,7 +198,7 @@ fn a_retry_limit_drops_and_counts() {
 fn a_supervisor_starts_the_program_again_when_it_dies() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     write(folder.path(), 0..100);
-    let mut command = std::process::Command::new(rig::engine::program());
+    let mut command = std::process::Command::new(crate::rig::engine::program());
     command.arg("--supervisor");
     let conf = conf(sink.port(), monitor, " flush 0.1\n", "", "");
     let mut engine = Engine::start_by(command, folder.path(), &conf);
@@ -230,7 +228,7 @@ fn a_supervisor_starts_the_program_again_when_it_dies() {
 fn a_child_does_not_outlive_its_supervisor() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     write(folder.path(), 0..10);
-    let mut command = std::process::Command::new(rig::engine::program());
+    let mut command = std::process::Command::new(crate::rig::engine::program());
     command.arg("--supervisor");
     let engine =
         Engine::start_by(command, folder.path(), &conf(sink.port(), monitor, " flush 0.1\n", "", ""));
@@ -242,7 +240,7 @@ fn a_child_does_not_outlive_its_supervisor() {
 #[test]
 fn a_configuration_with_errors_is_not_supervised() {
     let folder = Folder::new();
-    let mut command = std::process::Command::new(rig::engine::program());
+    let mut command = std::process::Command::new(crate::rig::engine::program());
     command.arg("--supervisor");
     let mut engine = Engine::start_by(command, folder.path(), "[INPUT]\n name nothing\n");
     assert!(engine.ended(PATIENCE).is_some_and(|status| !status.success()), "{}", engine.messages());

@@ -1,11 +1,9 @@
 //! Bad input: each kind of it is told clearly, counted, and bounded in memory, and the other files go on.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port, metric, program};
-use rig::lines;
-use rig::sink::Sink;
-use rig::{Dice, Folder, wait_for};
+use crate::rig::engine::{Engine, counts, free_port, metric, program};
+use crate::rig::lines;
+use crate::rig::sink::Sink;
+use crate::rig::{Dice, Folder, wait_for};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

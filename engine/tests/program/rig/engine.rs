@@ -113,15 +113,20 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The sum of a metric over its labels, as the engine's HTTP server on `port` tells it; `None` while it does not.
-pub(crate) fn metric(port: u16, name: &str) -> Option<f64> {
+/// What the engine's HTTP server on `port` answers to a GET, head and body; `None` while it does not.
+pub(crate) fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream
-        .write_all(b"GET /api/v2/metrics/prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// The sum of a metric over its labels; `None` while the engine does not tell it.
+pub(crate) fn metric(port: u16, name: &str) -> Option<f64> {
+    let text = get(port, "/api/v2/metrics/prometheus")?;
     let values = text.lines().filter(|l| l.strip_prefix(name).is_some_and(|r| r.starts_with(['{', ' '])));
     let values: Vec<f64> = values
         .filter_map(|l| l.rsplit('}').next()?.split_whitespace().find_map(|word| word.parse().ok()))

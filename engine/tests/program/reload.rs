@@ -1,10 +1,8 @@
 //! A reload puts a new configuration in the place of the old one: nothing is lost, nothing comes twice, nothing hangs.
 
-mod rig;
-
-use rig::engine::{Engine, counts, free_port, metric, program};
-use rig::sink::Sink;
-use rig::{Folder, lines, wait_for};
+use crate::rig::engine::{Engine, counts, free_port, metric, program};
+use crate::rig::sink::Sink;
+use crate::rig::{Folder, lines, wait_for};
 use rustix::process::Signal;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -229,11 +227,15 @@ fn standard_input_goes_on_in_the_middle_of_a_value() {
     counts(server, "fluentbit_input_records_total", 1.0);
     assert!(wait_for(PATIENCE, || sink.requests() > 0));
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::HUP).unwrap();
-    assert!(wait_for(PATIENCE, || reloads(server) == Some(1)), "{}", rig::engine::messages(folder.path()));
+    assert!(
+        wait_for(PATIENCE, || reloads(server) == Some(1)),
+        "{}",
+        crate::rig::engine::messages(folder.path())
+    );
     sink.answer(200);
     pipe.write_all(b"wo\"}\n").unwrap();
     let both = wait_for(PATIENCE, || sink.count() == 2);
-    assert!(both, "{:?}\n{}", sink.logs(), rig::engine::messages(folder.path()));
+    assert!(both, "{:?}\n{}", sink.logs(), crate::rig::engine::messages(folder.path()));
     drop(pipe);
     assert!(wait_for(PATIENCE, || child.try_wait().unwrap().is_some()), "it ends with its input");
     assert_eq!(sink.logs(), ["one", "two"]);

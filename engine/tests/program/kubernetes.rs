@@ -1,10 +1,8 @@
 //! The filter `kubernetes` of the running program against an API server that is as strict as it has to be: tokens are
 //! checked, watches begin where they say, and every request is counted.
 
-mod rig;
-
-use rig::engine::Engine;
-use rig::{Folder, wait_for};
+use crate::rig::engine::Engine;
+use crate::rig::{Folder, wait_for};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};

@@ -1,12 +1,10 @@
 //! `s3` on a disk that fails: full, read-only, EIO on fsync. Its sources wait, the reason is told, and when the disk is well
 //! again everything goes on by itself and nothing is missing.
 
-mod rig;
-
+use crate::rig::engine::{Engine, program};
+use crate::rig::{Folder, wait_for};
 use outputs::fakes::S3Fake;
 use outputs::fakes::s3::Fail;
-use rig::engine::{Engine, program};
-use rig::{Folder, wait_for};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;

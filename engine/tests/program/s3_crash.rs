@@ -2,12 +2,10 @@
 //!
 //! `RIPSAW_S3_SWEEP` is the number of runs (32 without it); `RIPSAW_SEED` repeats one sweep.
 
-mod rig;
-
+use crate::rig::engine::Engine;
+use crate::rig::{Dice, Folder, wait_for};
 use outputs::fakes::S3Fake;
 use outputs::fakes::s3::{Cue, Fail};
-use rig::engine::Engine;
-use rig::{Dice, Folder, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -125,7 +123,7 @@ fn conf(fake: &S3Fake, form: usize) -> String {
 }
 
 fn start(folder: &Folder, conf: &str) -> Engine {
-    let mut command = std::process::Command::new(rig::engine::program());
+    let mut command = std::process::Command::new(crate::rig::engine::program());
     command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", "example-secret");
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     Engine::start_by(command, folder.path(), conf)
