@@ -1,12 +1,12 @@
 //! The circuit breaker of an output: a destination that keeps failing is probed, not hammered.
 //!
-//! Owns: who may attempt a delivery now. Never: looks at a chunk, counts `Retry_Limit`.
+//! Owns: who may attempt a delivery now, how many probes failed. Never: looks at a chunk, gives one up.
 //! Invariants: while it is open, one attempt at a time is under way, and none before the back-off is over; waiting lanes
 //! probe in turns, so that one bad chunk does not keep the others from finding the destination well.
 
-use crate::retry::Backoff;
+use crate::retry::{Backoff, RetryLimit};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{MutexGuard, Notify};
 use tokio::time::Instant;
@@ -21,6 +21,12 @@ const STOPPING_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Breaker {
     backoff: Backoff,
+    /// The back-off grows over so many probes: with a `Retry_Limit`, no further than over the retries of one chunk.
+    rounds_max: u32,
+    /// Failed probes since the start.
+    misses: AtomicU64,
+    /// How many they were when the destination last answered.
+    answered: AtomicU64,
     state: Mutex<State>,
     /// Held by the lane that probes; the others wait for it in the order they came.
     probing: tokio::sync::Mutex<()>,
@@ -67,11 +73,16 @@ pub enum Failed {
 }
 
 impl Breaker {
-    /// A closed one that probes at these distances.
-    pub fn new(backoff: Backoff) -> Breaker {
+    /// A closed one that probes at these distances, for chunks that are tried so often.
+    pub fn new(backoff: Backoff, limit: RetryLimit) -> Breaker {
         let state = Mutex::new(State::Closed { failures: 0 });
+        let rounds_max =
+            limit.attempts().map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX).saturating_sub(2));
         Breaker {
             backoff,
+            rounds_max,
+            misses: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             state,
             probing: tokio::sync::Mutex::default(),
             closed: Notify::new(),
@@ -104,6 +115,16 @@ impl Breaker {
             () = hurried => {}
             () = tokio::time::sleep(self.cut(wait)) => {}
         }
+    }
+
+    /// Failed probes up to now: what is queued now has missed none of those that follow.
+    pub fn misses(&self) -> u64 {
+        self.misses.load(Relaxed)
+    }
+
+    /// Probes that failed, one after the other, since there were so many misses.
+    pub fn missed(&self, since: u64) -> u64 {
+        self.misses() - since.max(self.answered.load(Relaxed)).min(self.misses())
     }
 
     fn next_probe(&self) -> Option<Instant> {
@@ -139,6 +160,7 @@ impl Breaker {
         let mut state = self.state.lock().expect("breaker lock");
         let was_open = matches!(*state, State::Open { .. });
         *state = State::Closed { failures: 0 };
+        self.answered.store(self.misses(), Relaxed);
         drop(state);
         self.closed.notify_waiters();
         was_open
@@ -161,7 +183,11 @@ impl Breaker {
             }
             State::Open { round, next } if turn.is_probe() => {
                 *round = round.saturating_add(1);
-                let wait = self.cut(self.backoff.wait(*round)).max(after);
+                // While the program stops they come too fast to stand for attempts of what waits.
+                if !self.stopping.load(Relaxed) {
+                    self.misses.fetch_add(1, Relaxed);
+                }
+                let wait = self.cut(self.backoff.wait((*round).min(self.rounds_max))).max(after);
                 *next = Instant::now() + wait;
                 Failed::Open { probe: Some((*round, wait)) }
             }
@@ -188,7 +214,7 @@ mod tests {
     const BASE: Duration = Duration::from_millis(20);
 
     fn breaker() -> Breaker {
-        Breaker::new(Backoff { base: BASE, cap: BASE * 2 })
+        Breaker::new(Backoff { base: BASE, cap: BASE * 2 }, RetryLimit::Unlimited)
     }
 
     async fn fail(breaker: &Breaker) -> Failed {

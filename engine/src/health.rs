@@ -1,6 +1,6 @@
 //! `/api/v1/health`: errors and failed retries within `HC_Period`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ enum Event {
 #[derive(Default)]
 pub struct Health {
     events: Mutex<VecDeque<(Instant, Event)>>,
+    /// Since when an output holds everything that Fluent Bit would have given up by now.
+    holding: Mutex<BTreeMap<String, Instant>>,
 }
 
 const EVENTS_MAX: usize = 10_000;
@@ -25,7 +27,7 @@ impl Health {
         self.push(Event::Error);
     }
 
-    /// A chunk ran out of retries.
+    /// A chunk ran out of retries, or would have, if they had been limited as in Fluent Bit.
     pub fn retry_failed(&self) {
         self.push(Event::RetryFailed);
     }
@@ -48,9 +50,25 @@ impl Health {
         (errors, events.len() - errors)
     }
 
-    /// True while neither count is above its limit within the period.
+    /// An output begins to hold everything because its destination keeps failing.
+    pub fn holds(&self, output: &str) {
+        let mut holding = self.holding.lock().expect("health lock");
+        holding.entry(output.to_owned()).or_insert_with(Instant::now);
+    }
+
+    /// An output delivers again.
+    pub fn delivers(&self, output: &str) {
+        self.holding.lock().expect("health lock").remove(output);
+    }
+
+    /// Outputs that have held everything for a whole period. Their few probes would never reach a limit of failed retries.
+    pub fn dead(&self, period: Duration) -> usize {
+        self.holding.lock().expect("health lock").values().filter(|since| since.elapsed() >= period).count()
+    }
+
+    /// True while neither count is above its limit within the period, and no output was dead for all of it.
     pub fn good(&self, errors_max: usize, retries_failed_max: usize, period: Duration) -> bool {
         let (errors, retries_failed) = self.counts(period);
-        errors <= errors_max && retries_failed <= retries_failed_max
+        errors <= errors_max && retries_failed <= retries_failed_max && self.dead(period) == 0
     }
 }

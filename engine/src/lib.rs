@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decode;
+pub mod delivery;
 pub mod filters;
 pub mod health;
 pub mod http_server;
@@ -31,6 +32,7 @@ pub mod storage;
 pub mod supervisor;
 #[cfg(test)]
 mod testing;
+mod under_way;
 pub mod walk;
 pub mod workers;
 mod workspace;

@@ -447,7 +447,8 @@ impl Compiler {
         };
         let output = (plugin.configure)(section, &context, diagnostics)?;
         let retry_limit = match common.retry_limit {
-            None | Some(RetryOption::Unlimited) => RetryLimit::Unlimited,
+            None => RetryLimit::Unset,
+            Some(RetryOption::Unlimited) => RetryLimit::Unlimited,
             Some(RetryOption::Never) => RetryLimit::Retries(0),
             Some(RetryOption::Times(n)) => RetryLimit::Retries(n),
         };

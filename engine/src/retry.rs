@@ -5,7 +5,9 @@ use std::time::Duration;
 /// `Retry_Limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryLimit {
-    /// Until it is accepted: what is not set, `no_limits`, `unlimited`, `false`, `off`.
+    /// Not set: until it is accepted.
+    Unset,
+    /// Until it is accepted: `no_limits`, `unlimited`, `false`, `off`.
     Unlimited,
     /// So many attempts after the first; `no_retries` is none.
     Retries(u32),
@@ -15,6 +17,20 @@ impl RetryLimit {
     /// True when attempt number `attempt` (0 is the first) was the last one.
     pub fn reached(self, attempt: u32) -> bool {
         matches!(self, RetryLimit::Retries(limit) if attempt >= limit)
+    }
+
+    /// True when Fluent Bit would have given up at attempt number `attempt`, by its default of one retry, and nobody said
+    /// that it should go on.
+    pub fn held(self, attempt: u32) -> bool {
+        self == RetryLimit::Unset && attempt >= 1
+    }
+
+    /// Attempts of a chunk that may fail before it is given up.
+    pub fn attempts(self) -> Option<u64> {
+        match self {
+            RetryLimit::Unset | RetryLimit::Unlimited => None,
+            RetryLimit::Retries(limit) => Some(u64::from(limit) + 1),
+        }
     }
 }
 
@@ -62,7 +78,8 @@ mod tests {
 
     #[test]
     fn limits_count_retries() {
-        assert!(!RetryLimit::Unlimited.reached(u32::MAX));
+        assert!(!RetryLimit::Unlimited.reached(u32::MAX) && !RetryLimit::Unset.reached(u32::MAX));
+        assert!(RetryLimit::Unset.held(1) && !RetryLimit::Unset.held(0) && !RetryLimit::Unlimited.held(1));
         assert!(RetryLimit::Retries(0).reached(0));
         assert!(!RetryLimit::Retries(1).reached(0));
         assert!(RetryLimit::Retries(1).reached(1));

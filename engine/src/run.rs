@@ -8,6 +8,7 @@ use crate::breaker::Breaker;
 use crate::budget::{Budget, Pool};
 use crate::config::values::StorageType;
 use crate::control::Control;
+use crate::delivery::{Delivery, Pressure};
 use crate::health::Health;
 use crate::inputs::shared::Buffer;
 use crate::inputs::shared::Common;
@@ -16,7 +17,7 @@ use crate::metrics::InputMetrics;
 use crate::monitor::{Monitor, Watched, WatchedFilter, WatchedOutput};
 use crate::pipeline::{FilterInstance, OutputInstance, Pipeline};
 use crate::plan::{Plan, PlannedFilter, PlannedOutput};
-use crate::queue::{Delivery, Lanes, Pressure};
+use crate::queue::Lanes;
 use crate::reload::{self, Handover, Reloads};
 use crate::storage::{Store, StoredOutput};
 use crate::workers::Workers;
@@ -310,7 +311,7 @@ impl Running {
         match handover {
             None => {
                 self.control.stop();
-                self.deliveries.iter().for_each(|delivery| delivery.breaker.hurry());
+                self.deliveries.iter().for_each(|delivery| delivery.lanes.breaker().hurry());
             }
             Some(_) => self.control.stop_for_reload(),
         }
@@ -473,7 +474,11 @@ fn instances(plan: &Plan, share: usize) -> (Vec<FilterInstance>, Vec<OutputInsta
         matcher: o.matcher.clone(),
         output: o.output.clone(),
         processors: numbers(&mut processors, o.processors.len()),
-        lanes: Lanes::new(o.output.lanes(), Budget::new(share), Arc::default()),
+        lanes: Lanes::new(
+            o.output.lanes(),
+            Budget::new(share),
+            Breaker::new(plan.settings.backoff, o.retry_limit),
+        ),
     });
     let outputs = outputs.collect();
     (filters, outputs)
@@ -512,7 +517,6 @@ fn deliveries(
             lanes: instance.lanes.clone(),
             flush: plan.settings.flush,
             retry_limit: planned.retry_limit,
-            breaker: Breaker::new(plan.settings.backoff),
             pressure: pressure.clone(),
             health: health.clone(),
             store: store.map(|store| (store.clone(), number)),

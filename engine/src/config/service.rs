@@ -93,8 +93,8 @@ codecs::options! {
         rejected_path "storage.rejected.path": Opt<Text>,
         /// Bytes of what was refused at most.
         rejected_limit "storage.rejected.limit": One<Limit> = "off",
-        /// Longest wait between two retries, in seconds.
-        scheduler_cap "scheduler.cap": One<Int> = "2000",
+        /// Longest wait between two retries, in seconds: a destination that is back is found within it.
+        scheduler_cap "scheduler.cap": One<Int> = "60",
         /// Shortest wait before a retry, in seconds.
         scheduler_base "scheduler.base": One<Int> = "5",
         /// Write NaN as null in JSON.

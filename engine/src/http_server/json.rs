@@ -127,11 +127,12 @@ fn storage_of(metrics: &InputMetrics, stored: InputChunks) -> String {
 pub(super) fn health(monitor: &Monitor) -> (String, bool) {
     let limits = monitor.health_check.unwrap_or(HEALTH_DEFAULTS);
     let (errors, retries_failed) = monitor.health.counts(limits.period);
-    let good = errors <= limits.errors_max && retries_failed <= limits.retries_failed_max;
+    let good = monitor.health.good(limits.errors_max, limits.retries_failed_max, limits.period);
     let body = object([
         ("status", text(if good { "ok" } else { "error" })),
         ("errors", errors.to_string()),
         ("retries_failed", retries_failed.to_string()),
+        ("dead_outputs", monitor.health.dead(limits.period).to_string()),
         ("error_limit", limits.errors_max.to_string()),
         ("retry_failure_limit", limits.retries_failed_max.to_string()),
         ("period_limit", limits.period.as_secs().to_string()),
