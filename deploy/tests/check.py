@@ -83,25 +83,11 @@ def promtool(folder):
     return shutil.which("promtool") or debian(folder, "prometheus", "usr/bin/promtool")
 
 
-def kustomize(folder):
-    """The words that render a folder."""
+def kustomize():
+    """The words that render a folder; `None` where the machine has none: no registry of these has it."""
     if shutil.which("kubectl") and '"kustomizeVersion": "v5' in run(["kubectl", "version", "--client", "-o", "json"]):
         return ["kubectl", "kustomize"]
-    if shutil.which("kustomize"):
-        return ["kustomize", "build"]
-    binary = folder / "go" / "bin" / "kustomize"
-    if not binary.exists():
-        debian(folder, "golang-1.19-src", "usr/share/go-1.19")
-        go = debian(folder, "golang-1.19-go", "usr/lib/go-1.19/bin/go")
-        for name in ("src", "api", "test", "misc"):
-            link = folder / "debian/usr/lib/go-1.19" / name
-            if link.is_symlink():
-                link.unlink()
-                link.symlink_to("../../share/go-1.19/" + name)
-        environment = {**os.environ, "GOPATH": str(folder / "go"), "GOROOT": str(go.parent.parent), "GOFLAGS": "-modcacherw",
-                       "GOCACHE": str(folder / "go/cache"), "CGO_ENABLED": "0"}
-        fetch("kustomize from the Go proxy", [go, "install", "sigs.k8s.io/kustomize/kustomize/v5@v5.0.3"], env=environment)
-    return [binary, "build"]
+    return ["kustomize", "build"] if shutil.which("kustomize") else None
 
 
 # What the manifests hold.
@@ -558,14 +544,33 @@ def check_objects(what, text, program):
     check_configurations(what, objects, program)
 
 
-def check_kustomize(folder, program):
-    words = kustomize(folder)
+def check_plain(program):
+    """Guide and base without kustomize: their files, and the ConfigMap that is made of two of them."""
+    folder = DEPLOY / "kubernetes"
+    for name in ("guide", "base"):
+        files = [*folder.glob("access/*.yaml"), *folder.glob(name + "/*.yaml")]
+        text = "\n---\n".join(file.read_text() for file in files if file.name != "kustomization.yaml")
+        data = {file.name: file.read_text() for file in folder.glob(name + "/*.conf")}
+        if data:
+            metadata = {"name": "fluent-bit-config", "namespace": "amazon-cloudwatch"}
+            text += "\n---\n" + json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+        check_objects(name, text, program)
+
+
+def check_kustomize(program):
+    check_plain(program)
+    words = kustomize()
+    if not words:
+        return "without overlays and components: neither kubectl of 2023 or later nor kustomize is here"
     for name in KUSTOMIZATIONS:
         check_objects(name, run([*words, DEPLOY / "kubernetes" / name]), program)
     # Components that no overlay takes by itself.
-    with tempfile.TemporaryDirectory(dir=DEPLOY / "kubernetes/overlays") as other:
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copytree(DEPLOY / "kubernetes", copy + "/kubernetes")
+        other = pathlib.Path(copy, "kubernetes/overlays/all")
+        other.mkdir()
         components = ["io-uring", "monitoring", "namespace-labels"]
-        pathlib.Path(other, "kustomization.yaml").write_text(
+        (other / "kustomization.yaml").write_text(
             "resources: [../../base]\ncomponents:\n" + "".join("  - ../../components/%s\n" % c for c in components))
         text = run([*words, other])
         assert "localhostProfile: ripsaw.json" in text and "namespaces" in text
@@ -612,7 +617,7 @@ def main():
         ("guide", check_guide), ("copies", check_copies), ("policy", check_policy), ("stdin", lambda: check_stdin(binary)),
         ("metrics", lambda: check_metrics(binary)), ("seccomp", lambda: check_seccomp(binary)),
         ("systemd unit", lambda: check_unit(binary)), ("alerts", lambda: check_alerts(folder)),
-        ("kustomize", lambda: check_kustomize(folder, program)), ("helm", lambda: check_helm(folder, program)),
+        ("kustomize", lambda: check_kustomize(program)), ("helm", lambda: check_helm(folder, program)),
     ]
     for name, check in checks:
         began = time.monotonic()
