@@ -172,6 +172,9 @@ def check_pod(name, spec, objects):
     volumes = {v["name"]: v for v in spec.get("volumes", [])}
     assert len(volumes) == len(spec.get("volumes", [])), "%s: a volume stands twice" % name
     mounted = {m["name"] for c in containers(spec) for m in c.get("volumeMounts", [])}
+    for container in containers(spec):
+        paths = [m["mountPath"].rstrip("/") for m in container.get("volumeMounts", [])]
+        assert len(paths) == len(set(paths)), "%s: two volumes at one path: %s" % (name, paths)
     assert mounted == set(volumes), "%s: mounted %s, volumes %s" % (name, sorted(mounted), sorted(volumes))
     for volume in volumes.values():
         if "configMap" in volume:

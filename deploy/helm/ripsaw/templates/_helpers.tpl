@@ -46,3 +46,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $value := index . 0 }}
 {{- if kindIs "string" $value }}{{ tpl $value (index . 1) }}{{ else }}{{ toYaml $value }}{{ end }}
 {{- end }}
+
+{{/* Where the state is mounted; "" where the values have a mount of their own there. */}}
+{{- define "ripsaw.state" -}}
+{{- $path := .Values.state.hostPath }}
+{{- range concat (default list .Values.daemonSetVolumeMounts) (default list .Values.extraVolumeMounts) }}
+{{- if eq (trimSuffix "/" .mountPath) $path }}{{ $path = "" }}{{ end }}
+{{- end }}
+{{- if eq .Values.kind "DaemonSet" }}{{ $path }}{{ end }}
+{{- end }}

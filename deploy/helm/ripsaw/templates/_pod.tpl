@@ -122,7 +122,7 @@ containers:
         mountPath: /fluent-bit/scripts
       {{- end }}
       {{- if eq .Values.kind "DaemonSet" }}
-      {{- with .Values.state.hostPath }}
+      {{- with include "ripsaw.state" . }}
       - name: ripsaw-state
         mountPath: {{ . }}
       {{- end }}
@@ -184,7 +184,7 @@ volumes:
       type: DirectoryOrCreate
   {{- end }}
   {{- if eq .Values.kind "DaemonSet" }}
-  {{- with .Values.state.hostPath }}
+  {{- with include "ripsaw.state" . }}
   - name: ripsaw-state
     hostPath:
       path: {{ . }}
