@@ -13,6 +13,7 @@ mod io_fallback;
 mod kubernetes;
 mod listening;
 mod memory;
+mod mistakes;
 mod nothing_lost;
 mod options;
 mod reload;
