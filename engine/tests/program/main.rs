@@ -5,6 +5,7 @@ mod breaker;
 mod cloudwatch;
 mod conformance;
 mod credentials;
+mod deploy;
 mod examples;
 mod filters;
 mod firelens;
