@@ -168,7 +168,8 @@ impl Breaker {
 
     /// An attempt failed that is to be repeated: number `attempt` of its chunk (0 is the first), where the service asked
     /// for a delay of at least `after`.
-    pub fn failed(&self, turn: Turn<'_>, attempt: u32, after: Option<Duration>) -> Failed {
+    /// `counts`: as a miss of all that waits.
+    pub fn failed(&self, turn: Turn<'_>, attempt: u32, after: Option<Duration>, counts: bool) -> Failed {
         let after = after.unwrap_or_default();
         let mut state = self.state.lock().expect("breaker lock");
         match &mut *state {
@@ -184,7 +185,7 @@ impl Breaker {
             State::Open { round, next } if turn.is_probe() => {
                 *round = round.saturating_add(1);
                 // While the program stops they come too fast to stand for attempts of what waits.
-                if !self.stopping.load(Relaxed) {
+                if counts && !self.stopping.load(Relaxed) {
                     self.misses.fetch_add(1, Relaxed);
                 }
                 let wait = self.cut(self.backoff.wait((*round).min(self.rounds_max))).max(after);
@@ -197,6 +198,11 @@ impl Breaker {
                 Failed::Open { probe: None }
             }
         }
+    }
+
+    /// True while the program stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
     /// True while it is open.
@@ -218,7 +224,7 @@ mod tests {
     }
 
     async fn fail(breaker: &Breaker) -> Failed {
-        breaker.failed(breaker.turn().await, 0, None)
+        breaker.failed(breaker.turn().await, 0, None, true)
     }
 
     #[tokio::test]
@@ -234,17 +240,38 @@ mod tests {
         }
         let late = breaker.turn().await;
         assert!(matches!(fail(&breaker).await, Failed::Opened(wait) if wait >= BASE));
-        assert_eq!(breaker.failed(late, 0, None), Failed::Open { probe: None }, "it was under way already");
+        assert_eq!(
+            breaker.failed(late, 0, None, true),
+            Failed::Open { probe: None },
+            "it was under way already"
+        );
         let asked = Instant::now();
         let probe = breaker.turn().await;
         assert!(probe.is_probe() && breaker.is_open());
         assert!(asked.elapsed() > Duration::ZERO);
         assert!(
-            matches!(breaker.failed(probe, 0, None), Failed::Open { probe: Some((1, wait)) } if wait >= BASE)
+            matches!(breaker.failed(probe, 0, None, true), Failed::Open { probe: Some((1, wait)) } if wait >= BASE)
         );
         assert!(breaker.turn().await.is_probe());
         assert!(breaker.succeeded());
         assert!(!breaker.turn().await.is_probe());
+    }
+
+    #[tokio::test]
+    async fn failed_probes_count_for_what_waits_until_one_gets_through() {
+        let breaker = breaker();
+        for _ in 0..FAILURES_MAX {
+            fail(&breaker).await;
+        }
+        let since = breaker.misses();
+        for n in 1..=3 {
+            fail(&breaker).await;
+            assert_eq!(breaker.missed(since), n);
+        }
+        breaker.failed(breaker.turn().await, 0, None, false);
+        assert_eq!(breaker.missed(since), 3, "missing rights are no missed attempt");
+        breaker.succeeded();
+        assert_eq!(breaker.missed(since), 0);
     }
 
     #[tokio::test]
@@ -254,7 +281,7 @@ mod tests {
         for _ in 1..FAILURES_MAX {
             fail(&breaker).await;
         }
-        assert_eq!(breaker.failed(breaker.turn().await, 0, Some(hour)), Failed::Opened(hour));
+        assert_eq!(breaker.failed(breaker.turn().await, 0, Some(hour), true), Failed::Opened(hour));
         let waiting = async { breaker.turn().await.is_probe() };
         let success = async {
             tokio::task::yield_now().await;
@@ -286,7 +313,7 @@ mod tests {
                             breaker.succeeded();
                             return;
                         }
-                        if let Failed::Wait(wait) = breaker.failed(turn, attempt, None) {
+                        if let Failed::Wait(wait) = breaker.failed(turn, attempt, None, true) {
                             tokio::time::sleep(wait).await;
                         }
                     }

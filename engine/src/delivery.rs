@@ -13,7 +13,7 @@ use crate::storage::{LoadError, Loaded, Spilled, Store};
 use crate::under_way::{Taken, UnderWay, open_parts, take};
 use outputs::{Output, Verdict};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -38,6 +38,19 @@ pub struct Delivery {
     pub health: Arc<crate::health::Health>,
     /// What reads chunks back and keeps what is refused, and this output's number there.
     pub store: Option<(Arc<Store>, usize)>,
+    /// How often what waited for a dead destination was given up because memory was short.
+    pub made_room: AtomicU64,
+}
+
+/// What comes of a chunk after a failed attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It is tried again.
+    Again,
+    /// It is held until somebody mends what is wrong, however long that takes.
+    Held,
+    /// It is given up.
+    Gone,
 }
 
 /// Tells the lanes that readers wait for memory.
@@ -148,28 +161,22 @@ impl Delivery {
     async fn deliver(&self, under_way: &mut Option<UnderWay>) {
         while let Some(way) = under_way.as_mut() {
             let turn = self.turn().await;
-            if self.is_expired(way.since) {
-                let Some(way) = under_way.take() else { return };
-                return self.expired(way, "nothing got through while it waited");
-            }
             let (open, began) = (way.open_records(), Instant::now());
             let verdict = self.output.deliver(&mut way.chunk).await;
             self.tell_attempt(way, &verdict, began.elapsed());
             // A final answer, or one about a part of the chunk, is a sign of life too.
             let lives = matches!(verdict, Verdict::Delivered { .. } | Verdict::Drop { .. });
             if (lives || way.open_records() < open) && self.breaker().succeeded() {
-                self.metrics.circuit_open.store(0, Relaxed);
-                self.health.delivers(&self.component);
+                self.closed();
                 log!(Info, self.component, "the destination answers again: all deliveries go on");
             }
-            let given_up =
-                matches!(verdict, Verdict::Retry { .. }) && self.retry_limit.reached(way.chunk.attempt);
+            let given_up = matches!(verdict, Verdict::Retry { .. }) && self.is_last(way, &turn);
             match verdict {
                 Verdict::Retry { after, reason } if !given_up => {
-                    self.pause(turn, way, after, &reason, "will try again").await;
+                    self.pause(turn, way, after, &reason, Next::Again).await;
                 }
                 Verdict::Hold { reason } => {
-                    self.pause(turn, way, None, &reason, "holding; will probe").await;
+                    self.pause(turn, way, None, &reason, Next::Held).await;
                 }
                 last => {
                     let Some(way) = under_way.take() else { return };
@@ -225,11 +232,28 @@ impl Delivery {
         self.lanes.breaker()
     }
 
-    /// Waits for the right to an attempt. Who asks for one attempt a chunk (`no_retries`) gets it at once.
+    /// Waits for the right to an attempt. Who asks for one attempt a chunk (`no_retries`) gets it at once. With a limit, what is
+    /// queued behind makes room when memory gets short.
     async fn turn(&self) -> Turn<'_> {
         match self.retry_limit {
             RetryLimit::Retries(0) => Turn::default(),
-            _ => self.breaker().turn().await,
+            RetryLimit::Unset | RetryLimit::Unlimited => self.breaker().turn().await,
+            RetryLimit::Retries(_) => {
+                let turn = self.breaker().turn();
+                tokio::pin!(turn);
+                loop {
+                    let pressure = self.pressure.changed.notified();
+                    tokio::pin!(pressure);
+                    pressure.as_mut().enable();
+                    if self.pressure.raised.load(Relaxed) {
+                        self.give_up_expired("it is probed");
+                    }
+                    tokio::select! {
+                        turn = &mut turn => return turn,
+                        () = pressure => {}
+                    }
+                }
+            }
         }
     }
 
@@ -243,7 +267,7 @@ impl Delivery {
             way.open_records()
         );
         if self.retry_limit != RetryLimit::Retries(0) {
-            self.failed(turn, way.chunk.attempt, after, reason, None);
+            self.failed(turn, way.chunk.attempt, after, reason, Next::Gone);
         }
         self.retry_failed();
         self.dropped(way, "retries_exhausted", reason);
@@ -254,37 +278,53 @@ impl Delivery {
         self.health.retry_failed();
     }
 
-    /// True when as many probes failed, since so many misses, as a chunk has attempts. A probe stands for an attempt of all
-    /// that waits: otherwise a dead destination would hold what it is bound to lose, and the input with it.
-    fn is_expired(&self, since: u64) -> bool {
-        self.retry_limit.attempts().is_some_and(|attempts| self.breaker().missed(since) >= attempts)
+    /// True when as many probes failed, since so many misses and with so many more, as a chunk has attempts. A probe stands
+    /// for an attempt of all that waits: otherwise a dead destination would hold what it is bound to lose, and the input
+    /// with it.
+    fn is_expired(&self, since: u64, more: u64) -> bool {
+        self.retry_limit.attempts().is_some_and(|attempts| self.breaker().missed(since) + more >= attempts)
+    }
+
+    /// True when a failed attempt was the last one of its chunk. While the program stops none is: what is in the `DB` or on
+    /// disk goes on after the next start.
+    fn is_last(&self, way: &UnderWay, turn: &Turn<'_>) -> bool {
+        let once = self.retry_limit == RetryLimit::Retries(0);
+        let used_up = self.retry_limit.reached(way.chunk.attempt)
+            || self.is_expired(way.since, u64::from(turn.is_probe()));
+        used_up && (once || !self.breaker().is_stopping())
     }
 
     /// Gives up what is expired in memory. What is on disk is in nobody's way: it is given up when its turn comes.
     fn give_up_expired(&self, reason: &str) {
+        // What came since has had no attempt, but would be the reason why other outputs get nothing.
+        let in_the_way =
+            self.pressure.raised.load(Relaxed) && self.breaker().is_open() && self.is_expired(0, 0);
+        let mut way = UnderWay::default();
         for lane in self.lanes.all() {
-            let old =
-                lane.queue().take_out(|w| matches!(w.queued, Queued::Up(_)) && self.is_expired(w.since));
-            let mut way = UnderWay::default();
+            let old = lane.queue().take_out(|w| {
+                matches!(w.queued, Queued::Up(_)) && (in_the_way || self.is_expired(w.since, 0))
+            });
             for queued in old {
                 if let Queued::Up(held) = queued {
                     way.add(held);
                 }
             }
-            if way.records > 0 {
-                self.expired(way, reason);
-            }
         }
-    }
-
-    fn expired(&self, way: UnderWay, reason: &str) {
-        let probes = self.retry_limit.attempts().unwrap_or_default();
-        let records = way.open_records();
-        log!(
-            Error,
-            self.component,
-            "gave up {records} records that waited while {probes} probes failed: {reason}"
-        );
+        if way.acks.is_empty() {
+            return;
+        }
+        // Under load this comes with each filling of the memory: it is told at rising distances.
+        let told = !in_the_way || (self.made_room.fetch_add(1, Relaxed) + 1).is_power_of_two();
+        if told {
+            let records = way.open_records();
+            let why = if in_the_way { "memory is short, and " } else { "" };
+            let probes = self.retry_limit.attempts().unwrap_or_default();
+            log!(
+                Error,
+                self.component,
+                "gave up {records} records that waited: {why}the last {probes} attempts at the destination failed: {reason}"
+            );
+        }
         self.retry_failed();
         self.dropped(way, "retries_exhausted", reason);
     }
@@ -296,48 +336,49 @@ impl Delivery {
         way: &mut UnderWay,
         after: Option<Duration>,
         reason: &str,
-        what: &str,
+        next: Next,
     ) {
         self.metrics.retries.fetch_add(1, Relaxed);
         self.metrics.retried_records.fetch_add(way.open_records(), Relaxed);
         if self.retry_limit.held(way.chunk.attempt) {
             self.retry_failed();
         }
-        let wait = self.failed(turn, way.chunk.attempt, after, reason, Some(what));
+        let wait = self.failed(turn, way.chunk.attempt, after, reason, next);
         way.chunk.attempt = way.chunk.attempt.saturating_add(1);
         if let Some(wait) = wait {
             self.breaker().pause(wait).await;
         }
     }
 
-    /// Counts and tells a failed attempt; gives the wait of this chunk, where the breaker does not make it wait. `what`
-    /// comes of the chunk.
+    /// Counts and tells a failed attempt; gives the wait of this chunk, where the breaker does not make it wait.
     fn failed(
         &self,
         turn: Turn<'_>,
         attempt: u32,
         after: Option<Duration>,
         reason: &str,
-        what: Option<&str>,
+        next: Next,
     ) -> Option<Duration> {
-        // The same trouble over and over is told at rising distances: 1st, 2nd, 4th, 8th … attempt.
-        let tell = |attempt: u32, wait: Duration| {
-            if let Some(what) = what.filter(|_| (attempt + 1).is_power_of_two()) {
+        // The same trouble over and over is told at rising distances: 1st, 2nd, 4th, 8th … time.
+        let tell = |what: &str, number: u32, wait: Duration| {
+            let next = match next {
+                Next::Again => "will try again",
+                Next::Held => "holding; will probe",
+                Next::Gone => return,
+            };
+            if number.is_power_of_two() {
                 let seconds = wait.as_secs_f64();
-                log!(Warn, self.component, "{reason}; {what} in {seconds:.1} s (attempt {})", attempt + 1);
+                log!(Warn, self.component, "{reason}; {next} in {seconds:.1} s ({what} {number})");
             }
         };
-        match self.breaker().failed(turn, attempt, after) {
+        match self.breaker().failed(turn, attempt, after, next != Next::Held) {
             Failed::Wait(wait) => {
-                tell(attempt, wait);
+                tell("attempt", attempt.saturating_add(1), wait);
                 return Some(wait);
             }
             Failed::Opened(wait) => {
-                self.metrics.circuit_open.store(1, Relaxed);
                 self.metrics.circuit_opened.fetch_add(1, Relaxed);
-                if self.retry_limit == RetryLimit::Unset {
-                    self.health.holds(&self.component);
-                }
+                self.opened();
                 let seconds = wait.as_secs_f64();
                 log!(
                     Warn,
@@ -346,7 +387,7 @@ impl Delivery {
                 );
             }
             Failed::Open { probe: Some((round, wait)) } => {
-                tell(round, wait);
+                tell("probe", round, wait);
                 self.give_up_expired(reason);
             }
             Failed::Open { probe: None } => {}
@@ -354,9 +395,31 @@ impl Delivery {
         None
     }
 
+    /// Shows that nothing is attempted but probes. `no_limits` says that this is as good as it gets; so it does in Fluent Bit.
+    fn opened(&self) {
+        self.metrics.circuit_open.store(1, Relaxed);
+        if self.retry_limit != RetryLimit::Unlimited {
+            self.health.holds(&self.component);
+        }
+        // Another lane may have closed it meanwhile.
+        if !self.breaker().is_open() {
+            self.closed();
+        }
+    }
+
+    fn closed(&self) {
+        self.metrics.circuit_open.store(0, Relaxed);
+        self.health.delivers(&self.component);
+    }
+
     fn delivered(&self, way: UnderWay, dropped: u64) {
-        self.metrics.proc_records.fetch_add(way.records - dropped.min(way.records), Relaxed);
-        self.metrics.proc_bytes.fetch_add(way.bytes as u64, Relaxed);
+        let accepted = way.records - dropped.min(way.records);
+        self.metrics.proc_records.fetch_add(accepted, Relaxed);
+        self.metrics.proc_bytes.fetch_add(way.share(accepted), Relaxed);
+        if accepted == 0 && dropped > 0 {
+            self.metrics.errors.fetch_add(1, Relaxed);
+            self.health.error();
+        }
         self.metrics.last_delivery.store(crate::shards::now().secs as u64, Relaxed);
         for ack in &way.acks {
             let (input, took) = ack.origin();
@@ -373,7 +436,11 @@ impl Delivery {
     }
 
     fn dropped(&self, way: UnderWay, cause: &'static str, reason: &str) {
-        self.metrics.drop_records(cause, way.open_records());
+        let open = way.open_records();
+        let accepted = way.records - open;
+        self.metrics.drop_records(cause, open);
+        self.metrics.proc_records.fetch_add(accepted, Relaxed);
+        self.metrics.proc_bytes.fetch_add(way.share(accepted), Relaxed);
         way.count_routed(&self.metrics, false);
         self.keep(way, reason);
     }

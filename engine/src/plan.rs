@@ -161,6 +161,7 @@ pub fn compile(config: &Config, machine: &Machine, diagnostics: &mut Diagnostics
         (config.inputs.len() == 1 && config.outputs.len() == 1).then(|| Text("*".to_owned()));
     let outputs: Vec<_> = config.outputs.iter().map(|s| compiler.output(s, diagnostics)).collect();
     let settings = settings(service, machine);
+    odd_numbers(service, &config.service_section, diagnostics);
     if service.keep_rejected.0
         && settings.storage.is_none()
         && let Some(entry) = config.service_section.get("storage.keep.rejected")
@@ -206,7 +207,7 @@ fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
     Settings {
         flush: outputs::net::duration(service.flush.0),
         grace: if service.grace.0 < 0 { Duration::MAX } else { seconds(service.grace.0) },
-        backoff: Backoff { base: seconds(service.scheduler_base.0), cap: seconds(service.scheduler_cap.0) },
+        backoff: backoff(service),
         memory_limit: configured.unwrap_or(by_cgroup).max(MEMORY_MIN),
         shards: machine.cpus.clamp(1, 64),
         http_server: service.http_server.0.then(|| (service.http_listen.0.clone(), service.http_port.0)),
@@ -219,6 +220,28 @@ fn settings(service: &ServiceOptions, machine: &Machine) -> Settings {
         storage: service.storage_path.as_ref().map(|path| storage_settings(service, &path.0)),
         hot_reload: service.hot_reload.0,
         hot_reload_timeout: Some(seconds(service.hot_reload_timeout.0)).filter(|t| !t.is_zero()),
+    }
+}
+
+/// Waits of less than a second would hammer who is down; Fluent Bit does not go below it either.
+fn backoff(service: &ServiceOptions) -> Backoff {
+    let seconds = |n: i64| Duration::from_secs(n.max(1).unsigned_abs());
+    let base = seconds(service.scheduler_base.0);
+    Backoff { base, cap: seconds(service.scheduler_cap.0).max(base) }
+}
+
+/// Warns of numbers of the service that stand for others.
+fn odd_numbers(service: &ServiceOptions, section: &Section, diagnostics: &mut Diagnostics) {
+    let backoff = backoff(service);
+    let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+    for (key, given, used) in [
+        ("scheduler.base", service.scheduler_base.0, seconds(backoff.base)),
+        ("scheduler.cap", service.scheduler_cap.0, seconds(backoff.cap)),
+    ] {
+        let Some(entry) = section.get(key).filter(|_| given != used) else { continue };
+        diagnostics
+            .warning(&entry.value_span, format!("service: `{key}` is {given}; {used} is used"))
+            .help("rule: 1 second at least, and `scheduler.cap` not below `scheduler.base`");
     }
 }
 
@@ -300,9 +323,11 @@ impl Compiler {
             }
         }
         for section in &config.multiline_parsers {
-            if let Some(multiline) = Multiline::configure(section, &self.parsers, diagnostics) {
-                self.multiline.insert(multiline.name().to_owned(), Arc::new(multiline));
-            }
+            let made = Multiline::configure(section, &self.parsers, diagnostics);
+            // What names one that is wrong is not wrong as well; there will be no plan.
+            let stand_in = || Some((section.get("name")?.value.clone(), Multiline::builtin("docker")?));
+            let named = made.map(|multiline| (multiline.name().to_owned(), multiline)).or_else(stand_in);
+            self.multiline.extend(named.map(|(name, multiline)| (name, Arc::new(multiline))));
         }
     }
 

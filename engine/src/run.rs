@@ -520,6 +520,7 @@ fn deliveries(
             pressure: pressure.clone(),
             health: health.clone(),
             store: store.map(|store| (store.clone(), number)),
+            made_room: Default::default(),
         })
     };
     plan.outputs.iter().zip(outputs).enumerate().map(delivery).collect()

@@ -61,21 +61,41 @@ impl UnderWay {
         Some(open)
     }
 
-    /// Counts what it holds by the input that it comes from. What was read back from disk is of one input.
+    /// Counts what it holds by the input that it comes from; when it was not delivered, what is done of it was. What was
+    /// read back from disk is of one input.
     pub(crate) fn count_routed(&self, metrics: &OutputMetrics, delivered: bool) {
         let segments = &self.chunk.segments;
+        let mut first = 0;
         for (n, ack) in self.acks.iter().enumerate() {
             let of_ack = if self.acks.len() == segments.len() { &segments[n..=n] } else { &segments[..] };
-            let records = of_ack.iter().map(|s| u64::from(s.records)).sum();
-            let bytes = of_ack.iter().map(|s| s.bytes.len() as u64).sum();
-            metrics.routed.count(ack.origin().0, records, bytes, delivered);
+            let records: usize = of_ack.iter().map(|s| s.records as usize).sum();
+            let bytes: u64 = of_ack.iter().map(|s| s.bytes.len() as u64).sum();
+            let done = self.chunk.done.iter().skip(first).take(records).filter(|done| **done).count();
+            first += records;
+            let done = if delivered { records } else { done };
+            let (input, part) = (ack.origin().0, share(bytes, done as u64, records as u64));
+            for (records, bytes, delivered) in [(done, part, true), (records - done, bytes - part, false)] {
+                if records > 0 {
+                    metrics.routed.count(input, records as u64, bytes, delivered);
+                }
+            }
         }
+    }
+
+    /// About how many of its bytes so many of its records are.
+    pub(crate) fn share(&self, records: u64) -> u64 {
+        share(self.bytes as u64, records, self.records)
     }
 
     /// Records that are neither accepted nor dropped yet.
     pub(crate) fn open_records(&self) -> u64 {
         self.records - self.chunk.done.iter().filter(|d| **d).count() as u64
     }
+}
+
+/// A part of so many bytes.
+fn share(bytes: u64, records: u64, all: u64) -> u64 {
+    (u128::from(bytes) * u128::from(records)).checked_div(u128::from(all)).map_or(0, |n| n as u64)
 }
 
 /// Takes segments off a queue that is not empty: at least one, then up to `target` bytes; or the range at its front.

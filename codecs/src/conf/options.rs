@@ -84,6 +84,15 @@ pub fn value<T: OptionValue>(entry: &super::Entry, owner: &str, diagnostics: &mu
     }
 }
 
+/// True when an option is not set, or its value keeps its rule: what follows from a broken one is no mistake of its own.
+pub fn is_sound<T: OptionValue>(section: &Section, key: &str) -> bool {
+    let text = |entry: &super::Entry| match T::COMMENT_ENDS {
+        true => without_comment(&entry.value).to_owned(),
+        false => entry.value.clone(),
+    };
+    section.get(key).is_none_or(|entry| T::parse(&text(entry)).is_ok())
+}
+
 /// A value as an error shows it: quoted when empty, cut when long.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(80) {

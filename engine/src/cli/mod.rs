@@ -334,8 +334,9 @@ impl Reading<'_> {
         match self.plugin {
             Some(at) => self.cli.sections[at].entries.push(entry),
             None => {
+                let what = if flag == "-p" { format!("{key}={value}") } else { value.to_owned() };
                 let error =
-                    self.diagnostics.error(&self.place, format!("`{flag} {value}` stands before any plugin"));
+                    self.diagnostics.error(&self.place, format!("`{flag} {what}` stands before any plugin"));
                 error.help("rule: a plugin comes first: -i, -F or -o");
             }
         }

@@ -178,6 +178,8 @@ impl Sorted {
     fn add(&mut self, mut section: Section, diagnostics: &mut Diagnostics) {
         if matches!(section.name.as_str(), "input" | "filter" | "output") {
             check_plugin(&section, diagnostics);
+        }
+        if matches!(section.name.as_str(), "input" | "output") {
             address::spread(&mut section);
         }
         if self.classic && section.name.ends_with("parser") {

@@ -129,7 +129,9 @@ impl OptionValue for RetryLimit {
             _ => {}
         }
         // What is not above 0 counts as 1, as in Fluent Bit.
-        let number: i64 = text.parse().map_err(|_| "a whole number, no_limits or no_retries".to_owned())?;
+        let number: i64 = text
+            .parse()
+            .map_err(|_| "a whole number, no_limits (also unlimited, false, off) or no_retries".to_owned())?;
         Ok(RetryLimit::Times(u32::try_from(number.max(1)).unwrap_or(u32::MAX)))
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: each record leaves exactly once, in a joined one or alone.
 
 use super::{Context, Filter, FilterContext, Held, Outcome, Plugin, Stage};
+use codecs::conf::options::is_sound;
 use codecs::conf::values::{Bool, Int, List, Size, Text};
 use codecs::conf::{Diagnostics, Section, nearest};
 use codecs::multiline::{BUFFER_LIMIT_BYTES, Chain, stash};
@@ -101,6 +102,9 @@ fn chain(
                 }
             }
         }
+    }
+    if parsers.is_empty() && complete && !is_sound::<Mode>(section, "mode") {
+        return None;
     }
     if parsers.is_empty() && complete {
         let message = format!("{}: `multiline.parser` is missing", context.name);

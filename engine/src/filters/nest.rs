@@ -103,7 +103,9 @@ fn configure(
             .help(format!("rule: {rule}"));
     };
     let Some(operation) = options.operation else {
-        fail("`operation` is missing", "one of nest lift");
+        if section.get("Operation").is_none() {
+            fail("`operation` is missing", "one of nest lift");
+        }
         return None;
     };
     let rekey = match (options.add_prefix, options.remove_prefix) {

@@ -15,6 +15,7 @@ use crate::decode::Decoder;
 use crate::job::{Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
+use codecs::conf::options::is_sound;
 use codecs::conf::values::{Size, Text};
 use codecs::conf::{Diagnostics, Section};
 use codecs::framing::{Counted, NoLength, Separated, counted};
@@ -80,9 +81,11 @@ impl Options {
             return Address::net(&listen, PORT, section, owner, diagnostics);
         }
         let Some(path) = &self.path else {
-            diagnostics
-                .error(&section.span, format!("{owner}: `path` is missing"))
-                .help("rule: the modes unix_udp (the default) and unix_tcp need the path of a socket");
+            if is_sound::<Mode>(section, "mode") {
+                diagnostics
+                    .error(&section.span, format!("{owner}: `path` is missing"))
+                    .help("rule: the modes unix_udp (the default) and unix_tcp need the path of a socket");
+            }
             return None;
         };
         let permissions = Some(self.unix_perm.map_or(PERMISSIONS, |p| p.0));

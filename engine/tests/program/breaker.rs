@@ -111,13 +111,43 @@ fn with_a_limit_the_probes_count_for_all_that_waits() {
 }
 
 #[test]
+fn with_a_limit_a_dead_output_leaves_the_memory_to_the_others() {
+    let (folder, alive, server) = (Folder::new(), Sink::start(), free_port());
+    // Several times what fits into the memory; each filling would take ten seconds if it had to wait for its own probes.
+    let lines = 300_000;
+    std::fs::write(folder.path().join("logs/a.log"), lines::plain('a', 0..lines)).unwrap();
+    let conf = conf(&folder, free_port(), server)
+        .replace("scheduler.base 1\n scheduler.cap 2", "scheduler.base 5\n scheduler.cap 5\n memory_limit 4M")
+        .replace("workers 4", "workers 1\n retry_limit 1")
+        + &format!(
+            "[OUTPUT]\n name http\n match *\n host 127.0.0.1\n port {}\n format json_lines\n",
+            alive.port()
+        );
+    let engine = Engine::start(folder.path(), &conf);
+    let all = lines as usize;
+    assert!(
+        wait_for(Duration::from_secs(45), || alive.count() == all),
+        "{} of {all}\n{}",
+        alive.count(),
+        engine.messages()
+    );
+    engine.says("memory is short, and the last 2 attempts at the destination failed");
+}
+
+#[test]
 fn a_dead_destination_is_not_good_health() {
+    ["", "\n retry_limit 50", "\n retry_limit no_limits"]
+        .iter()
+        .for_each(|limit| unhealthy_while_dead(limit));
+}
+
+fn unhealthy_while_dead(limit: &str) {
     let (folder, sink, server) = (Folder::new(), Sink::start(), free_port());
     sink.answer(503);
     std::fs::write(folder.path().join("logs/a.log"), lines::plain('a', 0..LINES)).unwrap();
     let conf = conf(&folder, sink.port(), server)
         .replace("http_server on", "http_server on\n health_check on\n hc_period 2")
-        .replace("workers 4", "workers 1");
+        .replace("workers 4", &format!("workers 1{limit}"));
     let _engine = Engine::start(folder.path(), &conf);
     let health = |good: bool| {
         let line = if good { "HTTP/1.1 200" } else { "HTTP/1.1 500" };
@@ -125,9 +155,15 @@ fn a_dead_destination_is_not_good_health() {
         assert!(wait_for(Duration::from_secs(30), is), "{:?}, not {line}", get(server, "/api/v1/health"));
     };
     health(true);
-    health(false);
+    if limit.contains("no_limits") {
+        // As in Fluent Bit: who says so wants it to wait.
+        counts(server, "fluentbit_output_retries_total", 5.0);
+    } else {
+        health(false);
+    }
     // What Fluent Bit would have given up counts as it would there; nothing is dropped.
-    assert!(metric(server, "fluentbit_output_retries_failed_total") >= Some(1.0));
+    let failed = metric(server, "fluentbit_output_retries_failed_total");
+    assert_eq!(failed >= Some(1.0), limit.is_empty(), "{failed:?}");
     assert_eq!(metric(server, "fluentbit_output_dropped_records_total"), Some(0.0));
     sink.answer(200);
     health(true);

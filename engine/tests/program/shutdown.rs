@@ -195,6 +195,24 @@ fn a_retry_limit_drops_and_counts() {
 }
 
 #[test]
+fn a_stop_does_not_use_up_the_retries() {
+    let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+    sink.answer(503);
+    write(folder.path(), 0..100);
+    let setup = || {
+        let long = conf(sink.port(), monitor, " flush 0.1\n grace 3\n", "", " retry_limit 1\n");
+        long.replace("scheduler.base 1\n scheduler.cap 1", "scheduler.base 600\n scheduler.cap 600")
+    };
+    let engine = Engine::start(folder.path(), &setup());
+    counts(monitor, "fluentbit_output_retries_total", 1.0);
+    assert_eq!(engine.stop(Duration::from_secs(20)).0, Some(0));
+    assert!(sink.requests() >= 3, "it is tried while it stops: {}", sink.requests());
+    sink.answer(200);
+    let engine = Engine::start(folder.path(), &setup());
+    arrives(&engine, &sink, 100);
+}
+
+#[test]
 fn a_supervisor_starts_the_program_again_when_it_dies() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
     write(folder.path(), 0..100);

@@ -190,6 +190,17 @@ fn refused_credentials(action: &str, refusal: &ErrorMetadata) -> Fault {
     }
 }
 
+/// Why there are no credentials.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Nobody has any.
+    None,
+    /// Who has them took too long.
+    TimedOut,
+    /// Who has them failed.
+    Failed,
+}
+
 /// No answer, or one that could not be read.
 fn unanswered<E>(error: &SdkError<E, HttpResponse>, action: &str, status: u16) -> Fault
 where
@@ -200,10 +211,14 @@ where
     let mut credentials = None;
     while let Some(inner) = cause {
         if let Some(found) = inner.downcast_ref::<CredentialsError>() {
-            credentials = Some(matches!(found, CredentialsError::ProviderTimedOut(_)));
+            credentials = Some(match found {
+                CredentialsError::CredentialsNotLoaded(_) => Lack::None,
+                CredentialsError::ProviderTimedOut(_) => Lack::TimedOut,
+                _ => Lack::Failed,
+            });
         }
         if let Some(refusal) = inner.downcast_ref::<ErrorMetadata>()
-            && credentials == Some(false)
+            && credentials.is_some()
         {
             return refused_credentials(action, refusal);
         }
@@ -216,12 +231,17 @@ where
     }
     let text = chain.join(": ");
     match credentials {
-        Some(false) => Fault::Hold {
+        Some(Lack::Failed) => Fault::Hold {
+            reason: format!(
+                "{action}: AWS credentials cannot be had now: {text} (who hands them out does not answer as it should: STS, the container's or the instance's metadata, a process)"
+            ),
+        },
+        Some(Lack::None) => Fault::Hold {
             reason: format!(
                 "{action}: no AWS credentials: {text} (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role for this pod, task or instance)"
             ),
         },
-        Some(true) => {
+        Some(Lack::TimedOut) => {
             Fault::Retry { after: None, reason: format!("{action}: credentials: {text}"), unanswered: false }
         }
         None if matches!(error, SdkError::ConstructionFailure(_)) => {

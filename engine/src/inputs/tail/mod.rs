@@ -46,6 +46,8 @@ use crate::decode::{Grouping, LineDecoder, LineOptions};
 use crate::io::Reader;
 use crate::log;
 use codecs::conf::nearest;
+use codecs::conf::options::is_sound;
+use codecs::conf::values::Size;
 use codecs::conf::{Diagnostics, Section};
 use codecs::multiline::{Chain as Rules, DockerMode, FirstLine};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -340,7 +342,8 @@ fn check(options: &Options, section: &Section, owner: &str, diagnostics: &mut Di
             .help("rule: name at least one file or pattern");
         good = false;
     }
-    if options.buffer_chunk_size.0 > options.buffer_max_size.0 {
+    let sound = ["Buffer_Max_Size", "Buffer_Chunk_Size"].iter().all(|key| is_sound::<Size>(section, key));
+    if sound && options.buffer_chunk_size.0 > options.buffer_max_size.0 {
         diagnostics.error(
             &span("Buffer_Max_Size"),
             format!("{owner}: `buffer_max_size` is below `buffer_chunk_size`"),
