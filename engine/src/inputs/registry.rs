@@ -1,6 +1,6 @@
 //! Every input there is, in documentation order.
 
-use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, tail, tcp, udp};
+use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, systemd, tail, tcp, udp};
 
 /// The inputs. Adding one is its file and one line here.
 pub static INPUTS: &[&Plugin] = &[
@@ -11,6 +11,7 @@ pub static INPUTS: &[&Plugin] = &[
     &http::PLUGIN,
     &forward::PLUGIN,
     &syslog::PLUGIN,
+    &systemd::PLUGIN,
     &exec::PLUGIN,
     &head::PLUGIN,
     &random::PLUGIN,
