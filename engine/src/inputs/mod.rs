@@ -3,6 +3,8 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod docker;
+pub mod docker_events;
 pub mod dummy;
 pub mod exec;
 pub mod forward;

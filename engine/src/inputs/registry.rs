@@ -1,6 +1,9 @@
 //! Every input there is, in documentation order.
 
-use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, systemd, tail, tcp, udp};
+use super::{
+    Plugin, docker, docker_events, dummy, exec, forward, head, http, random, stdin, syslog, systemd, tail,
+    tcp, udp,
+};
 
 /// The inputs. Adding one is its file and one line here.
 pub static INPUTS: &[&Plugin] = &[
@@ -15,6 +18,8 @@ pub static INPUTS: &[&Plugin] = &[
     &exec::PLUGIN,
     &head::PLUGIN,
     &random::PLUGIN,
+    &docker::PLUGIN,
+    &docker_events::PLUGIN,
     &dummy::PLUGIN,
 ];
 
