@@ -2,6 +2,7 @@
 //!
 //! Owns: the request, the head of its answer, when to connect again. Never: cuts an event, or takes two for one.
 
+use super::net::options::idle;
 use super::net::text::Bad;
 use super::ticks::{Ticks, admit, ready};
 use super::{Configured, Context, Input, InputContext, Plugin, Source};
@@ -9,7 +10,7 @@ use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
 use crate::log;
 use crate::shards::JobRun;
-use codecs::conf::options::{OptionSpec, Status};
+use codecs::conf::OptionSpec;
 use codecs::conf::values::{Int, Size, Text};
 use codecs::conf::{Diagnostics, Section};
 use codecs::framing::Separated;
@@ -54,19 +55,10 @@ codecs::options! {
     }
 }
 
-/// A table of which nothing has an effect on a Unix socket.
-const fn idle<const N: usize>(table: &[OptionSpec]) -> [OptionSpec; N] {
-    let (mut out, mut at) = ([table[0]; N], 0);
-    while at < N {
-        out[at] = table[at];
-        out[at].status = Status::NoEffect("it is for networks, the engine's socket is a file");
-        at += 1;
-    }
-    out
-}
-
-static NET: [OptionSpec; NetOptions::TABLE.len()] = idle(NetOptions::TABLE);
-static TLS: [OptionSpec; TlsOptions::TABLE.len()] = idle(TlsOptions::TABLE);
+/// Why options of networks do nothing.
+const WHY: &str = "the engine's socket is a file, not a network's";
+static NET: [OptionSpec; NetOptions::TABLE.len()] = idle(NetOptions::TABLE, WHY);
+static TLS: [OptionSpec; TlsOptions::TABLE.len()] = idle(TlsOptions::TABLE, WHY);
 
 /// The plugin.
 pub static PLUGIN: Plugin =

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod forward;
 pub mod head;
 pub mod http;
+pub mod kubernetes_events;
 pub mod net;
 pub mod random;
 pub mod registry;

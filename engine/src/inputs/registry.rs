@@ -1,8 +1,8 @@
 //! Every input there is, in documentation order.
 
 use super::{
-    Plugin, docker, docker_events, dummy, exec, forward, head, http, random, stdin, syslog, systemd, tail,
-    tcp, udp,
+    Plugin, docker, docker_events, dummy, exec, forward, head, http, kubernetes_events, random, stdin,
+    syslog, systemd, tail, tcp, udp,
 };
 
 /// The inputs. Adding one is its file and one line here.
@@ -18,6 +18,7 @@ pub static INPUTS: &[&Plugin] = &[
     &exec::PLUGIN,
     &head::PLUGIN,
     &random::PLUGIN,
+    &kubernetes_events::PLUGIN,
     &docker::PLUGIN,
     &docker_events::PLUGIN,
     &dummy::PLUGIN,

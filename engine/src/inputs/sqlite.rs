@@ -1,9 +1,45 @@
 //! SQLite files of inputs: what is there and is no database is put aside, never written over.
 //!
-//! Owns: that rule. Never: knows a table.
+//! Owns: that rule, the words for how a file is written. Never: knows a table.
 
 use rusqlite::ErrorCode;
 use std::path::{Path, PathBuf};
+
+codecs::choice! {
+    /// How hard SQLite syncs.
+    pub enum Sync { Normal "normal", Full "full", Extra "extra", Off "off" }
+}
+
+codecs::choice! {
+    /// SQLite's journal modes.
+    pub enum Journal { Wal "WAL", Delete "DELETE", Truncate "TRUNCATE", Persist "PERSIST", Memory "MEMORY", Off "OFF" }
+}
+
+impl Sync {
+    /// The number of `PRAGMA synchronous`.
+    pub(super) fn pragma(self) -> u8 {
+        match self {
+            Sync::Off => 0,
+            Sync::Normal => 1,
+            Sync::Full => 2,
+            Sync::Extra => 3,
+        }
+    }
+}
+
+impl Journal {
+    /// The word of `PRAGMA journal_mode`.
+    pub(super) fn pragma(self) -> &'static str {
+        match self {
+            Journal::Wal => "WAL",
+            Journal::Delete => "DELETE",
+            Journal::Truncate => "TRUNCATE",
+            Journal::Persist => "PERSIST",
+            Journal::Memory => "MEMORY",
+            Journal::Off => "OFF",
+        }
+    }
+}
 
 /// Opens a database; what is there and is none is put aside, and its new name given.
 pub(super) fn open_or_replace<T>(

@@ -14,6 +14,7 @@ use self::cursor::Store;
 use self::entries::{Entries, Entry};
 use self::library::{Data, Journal, News};
 use super::net::text::Bad;
+use super::sqlite::Sync;
 use super::ticks::{Ticks, sleep};
 use super::{Configured, Context, Input, InputContext, Plugin, Source};
 use crate::job::{Block, Cursor, Position, SourceInfo};
@@ -44,11 +45,6 @@ const KEPT: &str = "systemd:";
 codecs::choice! {
     /// Which filters an entry has to fit.
     pub enum Combined { And "and", Or "or" }
-}
-
-codecs::choice! {
-    /// How hard SQLite syncs.
-    pub enum Sync { Extra "extra", Full "full", Normal "normal", Off "off" }
 }
 
 codecs::options! {
@@ -121,7 +117,7 @@ fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnos
         fields_max: number(options.max_fields.0),
         entries_max: number(options.max_entries.0).max(1),
         db: options.db.map(|p| PathBuf::from(p.0)),
-        db_sync: options.db_sync.map(pragma),
+        db_sync: options.db_sync.map(Sync::pragma),
     };
     Some(Configured {
         input: Box::new(settings),
@@ -129,16 +125,6 @@ fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnos
         tags: vec![context.tag.to_owned()],
         notes,
     })
-}
-
-/// The number of `PRAGMA synchronous`.
-fn pragma(sync: Sync) -> u8 {
-    match sync {
-        Sync::Off => 0,
-        Sync::Normal => 1,
-        Sync::Full => 2,
-        Sync::Extra => 3,
-    }
 }
 
 /// Reports filters that libsystemd would refuse; true when there is none.
