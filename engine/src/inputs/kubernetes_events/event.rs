@@ -71,7 +71,7 @@ pub(super) fn told<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Told<'a>> {
     let object = find(value, b"object", arena)?;
     Some(match kind.as_str() {
         "ADDED" | "MODIFIED" => Told::Happened(object),
-        "BOOKMARK" => version(object, arena).map_or(Told::Nothing, Told::MovedOn),
+        "BOOKMARK" | "DELETED" => version(object, arena).map_or(Told::Nothing, Told::MovedOn),
         "ERROR" => {
             let message = text(find(object, b"message", arena));
             Told::Stale(message.unwrap_or_else(|| "the watch ended in an error".to_owned()))
@@ -193,6 +193,7 @@ mod tests {
                 r#"{"type":"ERROR","object":{"code":410,"message":"too old"}}"#,
                 Some(Told::Stale("too old".into())),
             ),
+            (r#"{"type":"DELETED","object":{"metadata":{"resourceVersion":"13"}}}"#, Some(Told::MovedOn(13))),
             (r#"{"type":"DELETED","object":{}}"#, Some(Told::Nothing)),
             (r#"{"kind":"Status","code":403}"#, Some(Told::Nothing)),
             (r#"{"type":"ADDED"}"#, None),

@@ -42,12 +42,13 @@ impl Desk {
         engine: &InputContext,
         retention: Duration,
         seen: HashMap<String, u64>,
+        newest: u64,
     ) -> Desk {
         Desk {
             engine: engine.clone(),
             bad: Bad::new(component),
             retention: i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX),
-            intake: Mutex::new(Intake { seen, ..Intake::default() }),
+            intake: Mutex::new(Intake { seen, newest, ..Intake::default() }),
         }
     }
 
@@ -84,7 +85,8 @@ impl Desk {
     /// A list is whole: everything up to its version was seen.
     pub(super) fn list_ends(&self, version: u64) {
         let mut intake = self.intake();
-        intake.newest = intake.newest.max(version);
+        // It may be lower than before: then the cluster was restored from a backup.
+        intake.newest = version;
         intake.seen = HashMap::new();
     }
 

@@ -238,6 +238,13 @@ enum Ended {
     Failed(String),
 }
 
+impl Settings {
+    /// Under which name a reload finds the version that was seen last.
+    fn key(&self) -> String {
+        format!("kubernetes_events:{}:{:?}{}", self.component, self.access.api, self.path)
+    }
+}
+
 impl Input for Settings {
     fn run(self: Box<Self>, engine: InputContext) {
         match Following::new(*self, &engine) {
@@ -246,6 +253,10 @@ impl Input for Settings {
                 on_runtime(&component, &engine, async |gate: &Rc<Gate>| following.follow(gate).await);
                 following.take_deliveries();
                 following.write();
+                // With a `DB`, that tells more.
+                if following.settings.db.is_none() && engine.reloading() {
+                    engine.keep(following.settings.key(), Arc::new(following.desk.newest()));
+                }
             }
             Err(message) => {
                 engine.fail(message);
@@ -264,6 +275,8 @@ impl Following {
         let rows = settings.db.as_ref().map(|db| Rows::open(db, &settings.component, engine)).transpose();
         let rows = rows.map_err(failed)?;
         let seen = rows.as_ref().map(Rows::known).transpose().map_err(failed)?.unwrap_or_default();
+        let kept = engine.kept(&settings.key()).pop().and_then(|(_, kept)| kept.downcast::<u64>().ok());
+        let newest = if rows.is_some() { 0 } else { kept.map_or(0, |newest| *newest) };
         let delivered = Arc::new(Delivered { rereadable: rows.is_some(), ..Delivered::default() });
         let source = engine.open(SourceInfo {
             tag: settings.tag.clone(),
@@ -273,7 +286,7 @@ impl Following {
         });
         Ok(Following {
             api: Api::new(settings.access.clone(), &settings.component),
-            desk: Desk::new(&settings.component, engine, settings.retention, seen),
+            desk: Desk::new(&settings.component, engine, settings.retention, seen, newest),
             engine: engine.clone(),
             source,
             delivered,
@@ -368,7 +381,12 @@ impl Following {
             };
             more = token;
             if more.is_none() {
-                self.desk.list_ends(version.parse().unwrap_or(0));
+                let Ok(version) = version.parse() else {
+                    return Ended::Failed(format!(
+                        "the list has the version `{version}`, which is no number"
+                    ));
+                };
+                desk.list_ends(version);
                 return Ended::Well;
             }
         }

@@ -226,6 +226,7 @@ struct Reading {
     resuming: bool,
     /// The last entry that was delivered.
     done: Option<CString>,
+    bad: Bad,
     store: Option<Store>,
 }
 
@@ -251,6 +252,7 @@ impl Reading {
             cursor: Some(delivered.clone()),
         });
         let mut reading = Reading {
+            bad: Bad::new(&settings.component),
             settings,
             engine,
             journal,
@@ -369,10 +371,13 @@ impl Reading {
 
     /// Reads one entry; what cannot be read of it is counted and told.
     fn entry(&mut self, buffer: &mut Vec<u8>) {
-        let (metrics, component) = (self.engine.metrics(), &self.settings.component);
-        let unreadable = |what: &str, error: &std::io::Error| {
+        let (metrics, bad) = (self.engine.metrics(), &self.bad);
+        let tell = |what: &str| {
             metrics.read_errors.fetch_add(1, Ordering::Relaxed);
-            log!(Error, component, "{what} cannot be read, and is left out: {error}");
+            bad.tell(what);
+        };
+        let unreadable = |what: &str, error: &std::io::Error| {
+            tell(&format!("{what} cannot be read, and is left out: {error}"));
         };
         let micros = match self.journal.realtime() {
             Ok(micros) => micros,
@@ -384,12 +389,7 @@ impl Reading {
                 Ok(Data::Field(mut field)) => {
                     if field.len() >= FIELD_BYTES_MAX {
                         field = &field[..FIELD_BYTES_MAX];
-                        metrics.long_lines_truncated.fetch_add(1, Ordering::Relaxed);
-                        log!(
-                            Warn,
-                            component,
-                            "a field is longer than {FIELD_BYTES_MAX} bytes, and is cut there"
-                        );
+                        tell(&format!("a field is longer than {FIELD_BYTES_MAX} bytes, and is cut there"));
                     }
                     entry.field(field, fields < self.settings.fields_max);
                     fields += 1;
