@@ -112,7 +112,7 @@ impl Input for Following {
                 self.follow(stream, &engine, &source);
             }
             Err(error) => {
-                engine.fail(format!("{}: could not listen on unix://{}: {error}", self.component, self.path));
+                engine.fail(format!("could not listen on unix://{}: {error}", self.path));
             }
         }
         engine.quiet();

@@ -5,7 +5,7 @@ use crate::rig::sink::Sink;
 use crate::rig::{Folder, wait_for};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -146,7 +146,8 @@ impl Cluster {
             );
         }
         while inner.ended == ended {
-            for (version, kind, object) in inner.events.iter().filter(|e| e.0 > at) {
+            let from = at;
+            for (version, kind, object) in inner.events.iter().filter(|e| e.0 > from) {
                 writeln!(stream, "{{\"type\":\"{kind}\",\"object\":{object}}}")?;
                 at = *version;
             }
@@ -201,6 +202,15 @@ fn an_event_is_told_once_and_again_when_it_happens_again() {
     assert_eq!(*cluster.wrong.lock().unwrap(), Vec::<String>::new());
 }
 
+/// The program's connection, once it has asked for events.
+fn accept(listener: &UnixListener) -> UnixStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = [0; 24];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(&request, b"GET /events HTTP/1.0\r\n\r\n");
+    stream
+}
+
 #[test]
 fn docker_events_are_whole_and_follow_the_engine_through_a_restart() {
     let (folder, sink) = (Folder::new(), Sink::start());
@@ -210,13 +220,6 @@ fn docker_events_are_whole_and_follow_the_engine_through_a_restart() {
     std::fs::write(folder.path().join("parsers.conf"), "[PARSER]\n name json\n format json\n").unwrap();
     let conf = conf(&input, &sink).replacen("[SERVICE]", "[SERVICE]\n parsers_file parsers.conf", 1);
     let engine = Engine::start(folder.path(), &conf);
-    let accept = |listener: &UnixListener| {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = [0; 24];
-        stream.read_exact(&mut request).unwrap();
-        assert_eq!(&request, b"GET /events HTTP/1.0\r\n\r\n");
-        stream
-    };
     let mut stream = accept(&listener);
     // Head and first event come together, the third is torn.
     stream
@@ -248,8 +251,10 @@ fn docker_events_give_up_where_they_are_told_to() {
     assert!(engine.messages().contains("could not listen on unix://"), "{}", engine.messages());
     let listener = UnixListener::bind(&path).unwrap();
     let engine = Engine::start(folder.path(), &conf(&input, &sink));
-    drop(listener.accept().unwrap());
+    let mut stream = accept(&listener);
+    stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
     drop(listener);
     std::fs::remove_file(&path).unwrap();
+    drop(stream);
     engine.says("giving up, no more events are read");
 }
