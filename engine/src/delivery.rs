@@ -152,8 +152,9 @@ impl Delivery {
                 let Some(way) = under_way.take() else { return };
                 return self.expired(way, "nothing got through while it waited");
             }
-            let open = way.open_records();
+            let (open, began) = (way.open_records(), Instant::now());
             let verdict = self.output.deliver(&mut way.chunk).await;
+            self.tell_attempt(way, &verdict, began.elapsed());
             // A final answer, or one about a part of the chunk, is a sign of life too.
             let lives = matches!(verdict, Verdict::Delivered { .. } | Verdict::Drop { .. });
             if (lives || way.open_records() < open) && self.breaker().succeeded() {
@@ -176,6 +177,21 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    fn tell_attempt(&self, way: &UnderWay, verdict: &Verdict, took: Duration) {
+        let answer = match verdict {
+            Verdict::Delivered { .. } => "delivered",
+            Verdict::Retry { .. } => "to be repeated",
+            Verdict::Hold { .. } => "held",
+            Verdict::Drop { .. } => "refused",
+        };
+        let (records, bytes, attempt) = (way.records, way.bytes, way.chunk.attempt + 1);
+        log!(
+            Debug,
+            self.component,
+            "{records} records, {bytes} bytes: {answer} in {took:.1?} (attempt {attempt})"
+        );
     }
 
     /// What comes of a chunk that is not tried again.

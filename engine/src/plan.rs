@@ -322,7 +322,7 @@ impl Compiler {
         let owner = format!("input {}", plugin.name);
         check(section, &owner, CommonInput::TABLE, plugin.tables, diagnostics);
         shapes::check(section, &owner, diagnostics);
-        let common = CommonInput::read(section, &owner, diagnostics)?;
+        let common = CommonInput::read(section, &owner, diagnostics);
         let (name, numbered) = self.name("input", plugin.name, common.alias.as_ref());
         let tag = common.tag.as_ref().map_or(numbered.as_str(), |t| t.0.as_str());
         let context = inputs::Context {
@@ -332,7 +332,8 @@ impl Compiler {
             multiline: &self.multiline,
             multiline_limit: self.multiline_limit,
         };
-        let configured = (plugin.configure)(section, &context, diagnostics)?;
+        let configured = (plugin.configure)(section, &context, diagnostics);
+        let processors = self.processors(section, diagnostics);
         let memory_limit = Some(common.mem_buf_limit.0 as usize).filter(|&n| n > 0);
         let storage = common.storage_type.unwrap_or(self.storage);
         if storage == StorageType::Filesystem && !self.storage_path {
@@ -340,10 +341,9 @@ impl Compiler {
             diagnostics
                 .error(span, format!("{name}: `storage.type` is filesystem, but there is no `storage.path`"))
                 .help("set `storage.path` in [SERVICE] to a folder");
-            return None;
         }
         let pause_on_overlimit = common.pause_on_chunks_overlimit.0;
-        let processors = self.processors(section, diagnostics)?;
+        let (configured, processors) = (configured?, processors?);
         let plugin = plugin.name;
         let line = section.get("buffer_max_size").and_then(|e| Size::parse(&e.value).ok());
         let group_bytes_max = if configured.decoder.stateful() { self.multiline_limit } else { 0 };
@@ -368,12 +368,12 @@ impl Compiler {
         let plugin = plugin?;
         let owner = format!("filter {}", plugin.name);
         check(section, &owner, CommonFilter::TABLE, plugin.tables, diagnostics);
-        let common = CommonFilter::read(section, &owner, diagnostics)?;
+        let common = CommonFilter::read(section, &owner, diagnostics);
         let (name, _) = self.name("filter", plugin.name, common.alias.as_ref());
         let matcher =
-            matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics)?;
-        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics)?;
-        Some(PlannedFilter { name, plugin: plugin.name, matcher, filter })
+            matcher(section, &owner, common.matches.as_ref(), common.match_regex.as_ref(), diagnostics);
+        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics);
+        Some(PlannedFilter { name, plugin: plugin.name, matcher: matcher?, filter: filter? })
     }
 
     fn filter_context<'c>(&'c self, name: &'c str) -> filters::Context<'c> {
@@ -408,10 +408,11 @@ impl Compiler {
         let Some(plugin) = filters::processors::named(section, diagnostics)? else { return Ok(None) };
         let owner = format!("processor {}", plugin.name);
         check(section, &owner, CommonFilter::TABLE, plugin.tables, diagnostics);
-        let common = CommonFilter::read(section, &owner, diagnostics).ok_or(Reported)?;
+        let common = CommonFilter::read(section, &owner, diagnostics);
         let (name, _) = self.name("processor", plugin.name, common.alias.as_ref());
-        let condition = filters::Condition::of(section, &owner, diagnostics)?;
-        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics).ok_or(Reported)?;
+        let condition = filters::Condition::of(section, &owner, diagnostics);
+        let filter = (plugin.configure)(section, &self.filter_context(&name), diagnostics);
+        let (condition, filter) = (condition?, filter.ok_or(Reported)?);
         if of_output && (filter.retags() || filter.stage() == filters::Stage::Source) {
             diagnostics.error(&section.span, format!("{owner}: it cannot be a processor of an output")).help(
                 "use it as a filter, or as a processor of an input: there its records can be routed again",
@@ -434,18 +435,18 @@ impl Compiler {
         let owner = format!("output {}", plugin.name);
         check(section, &owner, CommonOutput::TABLE, plugin.tables, diagnostics);
         shapes::check(section, &owner, diagnostics);
-        let common = CommonOutput::read(section, &owner, diagnostics)?;
+        let common = CommonOutput::read(section, &owner, diagnostics);
         let (name, _) = self.name("output", plugin.name, common.alias.as_ref());
         let pattern =
             common.matches.as_ref().or(self.match_default.as_ref().filter(|_| common.match_regex.is_none()));
-        let matcher = matcher(section, &owner, pattern, common.match_regex.as_ref(), diagnostics)?;
+        let matcher = matcher(section, &owner, pattern, common.match_regex.as_ref(), diagnostics);
         let context = outputs::Context {
             name: &name,
             workers: common.workers.map(|n| n.0.max(0) as usize).filter(|&n| n > 0),
             escape_unicode: self.escape_unicode,
             flush: self.flush,
         };
-        let output = (plugin.configure)(section, &context, diagnostics)?;
+        let output = (plugin.configure)(section, &context, diagnostics);
         let retry_limit = match common.retry_limit {
             None => RetryLimit::Unset,
             Some(RetryOption::Unlimited) => RetryLimit::Unlimited,
@@ -454,8 +455,9 @@ impl Compiler {
         };
         let fingerprint = fingerprint(plugin.name, self.escape_unicode, section);
         let disk_limit = common.total_limit_size.0;
-        let processors = self.processors(section, diagnostics)?;
+        let processors = self.processors(section, diagnostics);
         let plugin = plugin.name;
+        let (matcher, output, processors) = (matcher?, output?, processors?);
         Some(PlannedOutput {
             name,
             plugin,

@@ -139,8 +139,8 @@ mod tests {
     fn defaults_are_fluent_bits() {
         let section = Section::new("output", Span::new(&Arc::from("x.conf"), 1, 1));
         let mut diagnostics = Diagnostics::default();
-        let net = NetOptions::read(&section, "http.0", &mut diagnostics).expect("defaults are valid");
-        let tls = TlsOptions::read(&section, "http.0", &mut diagnostics).expect("defaults are valid");
+        let net = NetOptions::read(&section, "http.0", &mut diagnostics);
+        let tls = TlsOptions::read(&section, "http.0", &mut diagnostics);
         assert!(diagnostics.list.is_empty());
         assert_eq!((net.connect_limit(), net.io_limit()), (Duration::from_secs(10), None));
         assert!(net.keepalive.0 && !net.tcp_keepalive.0 && net.keepalive_max_recycle.0 == 2000);

@@ -33,7 +33,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    Options::read(section, context.name, diagnostics)?;
+    Options::read(section, context.name, diagnostics);
     Some(Arc::new(Null { lanes: context.workers.unwrap_or(1).max(1) }))
 }
 

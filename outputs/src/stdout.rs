@@ -36,7 +36,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     Some(Arc::new(Stdout::new(&options, context, Box::new(std::io::stdout()))))
 }
 
@@ -198,8 +198,7 @@ mod tests {
     }
 
     async fn printed(entries: &[(&str, &str)], tags: &[&str]) -> String {
-        let options =
-            Options::read(&section(entries), "stdout.0", &mut Diagnostics::default()).expect("valid");
+        let options = Options::read(&section(entries), "stdout.0", &mut Diagnostics::default());
         let slow = Slow::default();
         let output = Stdout::new(&options, &context(), slow.clone());
         let segments =
@@ -241,7 +240,7 @@ mod tests {
                 Ok(())
             }
         }
-        let options = Options::read(&section(&[]), "stdout.0", &mut Diagnostics::default()).expect("valid");
+        let options = Options::read(&section(&[]), "stdout.0", &mut Diagnostics::default());
         let output = Stdout::new(&options, &context(), Closed);
         let segment = segment(&output, "a", RECORDS);
         assert!(matches!(output.deliver(&mut chunk(vec![segment])).await, Verdict::Hold { .. }));

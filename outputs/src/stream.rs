@@ -310,7 +310,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     fn connections(port: u16, options: &[(&str, &str)]) -> Connections {
-        let net = NetOptions::read(&section(options), "x", &mut Diagnostics::default()).expect("valid");
+        let net = NetOptions::read(&section(options), "x", &mut Diagnostics::default());
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port, tls: None, proxy: None };
         Connections::new(Target::Net(endpoint), net).expect("valid")
     }

@@ -110,17 +110,17 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    let options = Options::read(section, context.name, diagnostics)?;
-    let net = NetOptions::read(section, context.name, diagnostics)?;
-    let mut tls = TlsOptions::read(section, context.name, diagnostics)?;
-    if let Err((key, message)) = check(&options, &tls) {
+    let options = Options::read(section, context.name, diagnostics);
+    let net = NetOptions::read(section, context.name, diagnostics);
+    let mut tls = TlsOptions::read(section, context.name, diagnostics);
+    let checked = check(&options, &tls).map_err(|(key, message)| {
         let span = section.get(key).map_or(&section.span, |entry| &entry.value_span);
         diagnostics.error(span, format!("{}: {message}", context.name));
-        return None;
-    }
+    });
     tls.tls.0 |= options.mode == Mode::Tls;
     let (host, port) = (&options.host.0, options.port.0);
-    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
+    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics);
+    let ((), endpoint) = (checked.ok()?, endpoint?);
     let made = match options.mode {
         Mode::Udp => Dialer::new(net).map(|dialer| Line::Datagrams {
             dialer,

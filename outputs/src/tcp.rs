@@ -51,19 +51,17 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    let options = Options::read(section, context.name, diagnostics)?;
-    let net = NetOptions::read(section, context.name, diagnostics)?;
-    let tls = TlsOptions::read(section, context.name, diagnostics)?;
-    let raw = match options.raw_message_key.as_ref().map(|key| Template::parse(&key.0)).transpose() {
-        Ok(raw) => raw,
-        Err(rule) => {
-            let span = section.get("raw_message_key").map_or(&section.span, |entry| &entry.value_span);
-            diagnostics.error(span, format!("{}: `raw_message_key`: {rule}", context.name));
-            return None;
-        }
-    };
+    let options = Options::read(section, context.name, diagnostics);
+    let net = NetOptions::read(section, context.name, diagnostics);
+    let tls = TlsOptions::read(section, context.name, diagnostics);
+    let raw = options.raw_message_key.as_ref().map(|key| Template::parse(&key.0)).transpose();
+    let raw = raw.map_err(|rule| {
+        let span = section.get("raw_message_key").map_or(&section.span, |entry| &entry.value_span);
+        diagnostics.error(span, format!("{}: `raw_message_key`: {rule}", context.name));
+    });
     let (host, port) = (&options.host.0, options.port.0);
-    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics)?;
+    let endpoint = upstream::endpoint(section, context.name, host, port, &tls, &net, diagnostics);
+    let (raw, endpoint) = (raw.ok()?, endpoint?);
     let connections = match Connections::new(Target::Net(endpoint), net) {
         Ok(connections) => connections,
         Err(message) => {

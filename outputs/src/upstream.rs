@@ -97,8 +97,8 @@ fn node(
     net: &NetOptions,
     diagnostics: &mut Diagnostics,
 ) -> Option<Node> {
-    let options = NodeOptions::read(own, owner, diagnostics)?;
-    let tls = TlsOptions::read(own, owner, diagnostics)?;
+    let options = NodeOptions::read(own, owner, diagnostics);
+    let tls = TlsOptions::read(own, owner, diagnostics);
     let (Some(name), Some(host), Some(port)) = (options.name, options.host, options.port) else {
         diagnostics.error(&own.span, format!("{owner}: a node needs `name`, `host` and `port`"));
         return None;
@@ -180,7 +180,7 @@ mod tests {
             }
         }
         let entry = output.get("Upstream").expect("an entry");
-        nodes(entry, &output, "forward.0", &[Own::TABLE], &net.expect("valid"), &mut diagnostics)
+        nodes(entry, &output, "forward.0", &[Own::TABLE], &net, &mut diagnostics)
             .ok_or_else(|| diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; "))
     }
 

@@ -201,7 +201,9 @@ fn repeated(section: &Section, table: &[OptionSpec]) -> Vec<(usize, usize)> {
 /// ```
 ///
 /// `One<T> = "default"` becomes a `T`, `Opt<T>` an `Option<T>`, `Many<T>` a `Vec<T>` in the order of the text.
-/// `Options::read(&section, owner, &mut diagnostics)` returns `None` when a value broke its rule.
+/// `Options::read(&section, owner, &mut diagnostics)` reports each value that breaks its rule and takes the default, or
+/// none, in its place, so that what is checked after it is reported in the same run; a configuration with errors is never
+/// run.
 #[macro_export]
 macro_rules! options {
     (
@@ -230,15 +232,15 @@ macro_rules! options {
                 }, )*
             ];
 
-            /// Reads a section; every value that breaks its rule is reported.
+            /// Reads a section; every value that breaks its rule is reported, and stands as if it were not set.
             pub fn read(
                 section: &$crate::conf::Section,
                 owner: &str,
                 diagnostics: &mut $crate::conf::Diagnostics,
-            ) -> Option<Self> {
+            ) -> Self {
                 let _ = (section, owner, &diagnostics);
                 $( let $field = $crate::options!(@read $arity $ty, $key, section, owner, diagnostics $(, $default)?); )*
-                Some($name { $( $field: $field?, )* })
+                $name { $( $field, )* }
             }
         }
     };
@@ -251,20 +253,18 @@ macro_rules! options {
     (@status) => { $crate::conf::Status::Works };
     (@status $status:ident $why:literal) => { $crate::conf::Status::$status($why) };
     (@read One $ty:ty, $key:literal, $section:ident, $owner:ident, $diagnostics:ident, $default:literal) => {
-        match $section.get($key) {
-            Some(entry) => $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics),
-            None => Some(<$ty as $crate::conf::OptionValue>::parse($default).expect("a documented default parses")),
-        }
+        $section
+            .get($key)
+            .and_then(|entry| $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics))
+            .unwrap_or_else(|| <$ty as $crate::conf::OptionValue>::parse($default).expect("a documented default parses"))
     };
     (@read Opt $ty:ty, $key:literal, $section:ident, $owner:ident, $diagnostics:ident) => {
-        match $section.get($key) {
-            Some(entry) => $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics).map(Some),
-            None => Some(None),
-        }
+        $section.get($key).and_then(|entry| $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics))
     };
-    (@read Many $ty:ty, $key:literal, $section:ident, $owner:ident, $diagnostics:ident) => {{
-        let values: Vec<Option<$ty>> =
-            $section.all($key).map(|entry| $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics)).collect();
-        values.into_iter().collect::<Option<Vec<$ty>>>()
-    }};
+    (@read Many $ty:ty, $key:literal, $section:ident, $owner:ident, $diagnostics:ident) => {
+        $section
+            .all($key)
+            .filter_map(|entry| $crate::conf::options::value::<$ty>(entry, $owner, $diagnostics))
+            .collect::<Vec<$ty>>()
+    };
 }

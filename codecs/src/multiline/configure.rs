@@ -59,14 +59,15 @@ impl Multiline {
         check_names(section, "multiline_parser", &[Options::TABLE], diagnostics);
         check_repeats(section, "multiline_parser", Options::TABLE, Repeats::FirstCounts, diagnostics);
         let section = &first_counts(section, Options::TABLE);
-        let options = Options::read(section, "multiline_parser", diagnostics)?;
+        let options = Options::read(section, "multiline_parser", diagnostics);
         let Some(Text(name)) = options.name.clone() else {
             diagnostics.error(&section.span, "multiline_parser: `name` is missing");
             return None;
         };
         let owner = format!("multiline_parser {name}");
-        let kind = kind(section, &options, &owner, diagnostics)?;
-        let format = format(section, &options, &owner, parsers, diagnostics)?;
+        let kind = kind(section, &options, &owner, diagnostics);
+        let format = format(section, &options, &owner, parsers, diagnostics);
+        let (kind, format) = (kind?, format?);
         let bytes = |text: &Option<Text>| text.as_ref().map(|t| t.0.as_bytes().into());
         // Zero and less mean the default, as in Fluent Bit.
         let flush_timeout_ms =
@@ -83,9 +84,11 @@ impl Multiline {
 
 fn kind(section: &Section, options: &Options, owner: &str, diagnostics: &mut Diagnostics) -> Option<Kind> {
     let Some(kind) = options.kind else {
-        diagnostics
-            .error(&section.span, format!("{owner}: `type` is missing"))
-            .help("rule: one of regex, endswith, equal");
+        if section.get("type").is_none() {
+            diagnostics
+                .error(&section.span, format!("{owner}: `type` is missing"))
+                .help("rule: one of regex, endswith, equal");
+        }
         return None;
     };
     let negate = options.negate.0;

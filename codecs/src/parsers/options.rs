@@ -68,21 +68,24 @@ pub(super) fn configure(
     check_names(section, &owner, &[Options::TABLE], diagnostics);
     check_repeats(section, &owner, Options::TABLE, Repeats::FirstCounts, diagnostics);
     let section = &first_counts(section, Options::TABLE);
-    let options = Options::read(section, &owner, diagnostics)?;
+    let options = Options::read(section, &owner, diagnostics);
     if name.is_empty() {
         diagnostics.error(&section.span, "parser: `name` is missing").help("rule: every parser has a name");
         return None;
     }
     let Some(format) = options.format else {
-        diagnostics
-            .error(&section.span, format!("{owner}: `format` is missing"))
-            .help(format!("rule: {FORMATS}"));
+        if section.get("format").is_none() {
+            diagnostics
+                .error(&section.span, format!("{owner}: `format` is missing"))
+                .help(format!("rule: {FORMATS}"));
+        }
         return None;
     };
+    idle(section, &owner, format, &options, diagnostics);
     let regex = regex(section, &owner, format, &options, diagnostics);
     let time = time_format(section, &owner, &options, zones, diagnostics);
     let decoders = decoders(section, &owner, diagnostics);
-    let types = options.types.as_ref().map(|t| types(&t.0)).unwrap_or_default();
+    let types = types(section, &owner, options.types.as_ref(), diagnostics);
     Some(Parser {
         name,
         format: match format {
@@ -100,6 +103,37 @@ pub(super) fn configure(
         types,
         decoders: decoders?,
     })
+}
+
+/// Warns of options that do nothing beside the others: what is set was meant to do something.
+fn idle(
+    section: &Section,
+    owner: &str,
+    format: FormatName,
+    options: &Options,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut warn = |key: &str, without: &str| {
+        if let Some(entry) = section.get(key) {
+            let message = format!("{owner}: `{}` has no effect {without}", key.to_ascii_lowercase());
+            diagnostics.warning(&entry.key_span, message);
+        }
+    };
+    if format != FormatName::Regex {
+        warn("Regex", "on this format");
+        warn("Skip_Empty_Values", "on this format");
+    }
+    if format == FormatName::Json {
+        warn("Types", "on this format");
+    }
+    if format != FormatName::Logfmt {
+        warn("Logfmt_No_Bare_Keys", "on this format");
+    }
+    if filled(&options.time_format).is_none() {
+        ["Time_Key", "Time_Keep", "Time_Offset", "Time_Strict", "Time_System_Timezone"]
+            .iter()
+            .for_each(|key| warn(key, "without a `time_format`: no time is read"));
+    }
 }
 
 const FORMATS: &str = "one of json, regex, ltsv, logfmt";
@@ -161,6 +195,14 @@ fn time_format(
         }
         return Some(None);
     };
+    if let Some(unknown) = time::Format::unknown_conversion(format) {
+        diagnostics
+            .warning(
+                span("time_format"),
+                format!("{owner}: `time_format` holds `{unknown}`, which nothing fits"),
+            )
+            .help("rule: conversions of strptime, and %L for a fraction of a second");
+    }
     let system = options.time_system_timezone.0;
     if zone_name.is_some() && (system || filled(&options.time_offset).is_some()) {
         let other = if system { "time_system_timezone" } else { "time_offset" };
@@ -198,19 +240,35 @@ fn time_format(
     Some(Some(time::Format::new(format, made)))
 }
 
-fn types(text: &str) -> Types {
-    let pairs = text.split(' ').filter_map(|word| word.split_once(':'));
-    Types::new(pairs.map(|(key, kind)| {
+/// As in Fluent Bit, a type that is none leaves its field a string; here that is told.
+fn types(section: &Section, owner: &str, text: Option<&Text>, diagnostics: &mut Diagnostics) -> Types {
+    let mut warn = |message: String| {
+        let span = section.get("types").map_or(&section.span, |e| &e.value_span);
+        diagnostics.warning(span, format!("{owner}: `types`: {message}")).help(format!("rule: {TYPES}"));
+    };
+    let mut pairs = Vec::new();
+    for word in text.map_or("", |t| t.0.as_str()).split(' ').filter(|word| !word.is_empty()) {
+        let Some((key, kind)) = word.split_once(':') else {
+            warn(format!("`{word}` names no type"));
+            continue;
+        };
         let kind = match kind.to_ascii_lowercase().as_str() {
             "integer" => Kind::Integer,
             "float" => Kind::Float,
             "bool" => Kind::Bool,
             "hex" => Kind::Hex,
-            _ => Kind::Text,
+            "string" => Kind::Text,
+            other => {
+                warn(format!("`{key}` stays a string: `{other}` is no type"));
+                Kind::Text
+            }
         };
-        (key.as_bytes().to_vec(), kind)
-    }))
+        pairs.push((key.as_bytes().to_vec(), kind));
+    }
+    Types::new(pairs.into_iter())
 }
+
+const TYPES: &str = "FIELD:TYPE …, separated by spaces; TYPE is one of integer, float, bool, hex, string";
 
 /// Both kinds of decoder in the order of the text, by field.
 fn decoders(section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Option<Vec<Decoder>> {

@@ -195,6 +195,21 @@ impl Format {
         }
     }
 
+    /// The first conversion of a format that nothing fits: `%Q` of `%Y-%Q`.
+    pub fn unknown_conversion(format: &str) -> Option<&str> {
+        let mut rest = format;
+        while let Some(at) = rest.find('%') {
+            let name = rest[at + 1..].trim_start_matches(['E', 'O']);
+            let end = rest.len() - name.len() + name.chars().next().map_or(0, char::len_utf8);
+            let conversion = &rest[at..end];
+            if !matches!(conversion, "%L" | "%f") && compile(conversion.as_bytes()).contains(&Step::Never) {
+                return Some(conversion);
+            }
+            rest = &rest[end..];
+        }
+        None
+    }
+
     /// Reads a text; `None` when it does not fit. `now` gives the date that the format lacks.
     pub fn parse(&self, text: &[u8], now: Timestamp, cache: &mut Cache) -> Option<Timestamp> {
         // Fluent Bit's text is a C string.

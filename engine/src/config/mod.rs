@@ -3,6 +3,7 @@
 //! Owns: files and command line to one [`Config`], `Parsers_File`, what may stand where. Never: knows a plugin.
 //! Invariant: whatever is wrong is reported with its place, all of it in one run.
 
+mod address;
 pub mod common;
 pub mod disk;
 pub mod routing;
@@ -118,10 +119,7 @@ fn service_options(section: &Section, diagnostics: &mut Diagnostics) -> ServiceO
             }
         }
     }
-    ServiceOptions::read(section, "service", diagnostics).unwrap_or_else(|| {
-        let empty = Section::new("service", section.span.clone());
-        ServiceOptions::read(&empty, "service", diagnostics).expect("documented defaults are values")
-    })
+    ServiceOptions::read(section, "service", diagnostics)
 }
 
 /// Shared libraries cannot be loaded; what they would add is unknown, so a plugin of theirs is reported by its name.
@@ -177,9 +175,10 @@ impl Sorted {
         }
     }
 
-    fn add(&mut self, section: Section, diagnostics: &mut Diagnostics) {
+    fn add(&mut self, mut section: Section, diagnostics: &mut Diagnostics) {
         if matches!(section.name.as_str(), "input" | "filter" | "output") {
             check_plugin(&section, diagnostics);
+            address::spread(&mut section);
         }
         if self.classic && section.name.ends_with("parser") {
             diagnostics

@@ -90,7 +90,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let mut refuse = |key: &str, message: &str, help: &str| {
         let span = section.get(key).map_or(&section.span, |e| &e.value_span);
         diagnostics.error(span, format!("{}: {message}", context.name)).help(help);

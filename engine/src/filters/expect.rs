@@ -81,7 +81,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let (mut rules, mut complete) = (Vec::new(), true);
     for entry in &section.entries {
         match rule(entry) {

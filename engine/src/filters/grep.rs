@@ -67,7 +67,7 @@ fn configure(
             None => complete = false,
         }
     }
-    let op = options?.logical_op;
+    let op = options.logical_op;
     if op != LogicalOp::Legacy && rules.windows(2).any(|pair| pair[0].kind != pair[1].kind) {
         diagnostics
             .error(&section.span, format!("{}: `logical_op` combines `regex` with `exclude`", context.name))

@@ -69,7 +69,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let by = match options.mode {
         Mode::Parser => By::Rules(chain(&options, section, context, diagnostics)?),
         Mode::PartialMessage => parts(&options, section, context, diagnostics)?,

@@ -96,7 +96,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let mut fail = |message: &str, rule: &str| {
         diagnostics
             .error(&section.span, format!("{}: {message}", context.name))

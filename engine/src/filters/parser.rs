@@ -43,7 +43,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let parsers = parsers(section, context, diagnostics);
     let Some(Text(key)) = options.key_name else {
         let message = format!("{}: `key_name` is missing", context.name);

@@ -63,8 +63,8 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
-    let appended = appended(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
+    let appended = appended(section, context.name, diagnostics);
     let allowed: Vec<&Text> = options.allowlist_key.iter().chain(&options.whitelist_key).collect();
     if !options.remove_key.is_empty() && !allowed.is_empty() {
         let message = format!("{}: `remove_key` and `allowlist_key` exclude each other", context.name);
@@ -74,7 +74,7 @@ fn configure(
     let remove = allowed.is_empty();
     let names = options.remove_key.iter().chain(allowed).map(|text| Name::new(&text.0)).collect();
     let uuid_key = options.uuid_key.map(|text| Constant::new(&text.0));
-    Some(Arc::new(Modifier { names, remove, appended, uuid_key }))
+    Some(Arc::new(Modifier { names, remove, appended: appended?, uuid_key }))
 }
 
 /// The fields of the `Record` lines. One with too many words is left out, as in Fluent Bit, with a warning.

@@ -45,7 +45,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics);
+    Options::read(section, context.name, diagnostics);
     if section.get("Rule").is_none() {
         let message = format!("{}: `rule` is missing", context.name);
         diagnostics.error(&section.span, message).help("rule: KEY PATTERN NEW_TAG KEEP");
@@ -54,7 +54,7 @@ fn configure(
     let rules: Vec<Option<Rule>> =
         section.all("Rule").map(|entry| rule(entry, context.name, diagnostics)).collect();
     let rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
-    options.map(|_| Arc::new(Rules(rules)) as Arc<dyn Filter>)
+    Some(Arc::new(Rules(rules)))
 }
 
 /// Reads one rule.

@@ -40,7 +40,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let system = rustix::system::uname();
     let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
     let facts = [

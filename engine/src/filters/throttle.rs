@@ -98,7 +98,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let span = section.get("Interval").map_or(&section.span, |e| &e.value_span);
     let Some(millis) = milliseconds(&options.interval.0) else {
         diagnostics

@@ -62,7 +62,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    Options::read(section, context.name, diagnostics)?;
+    Options::read(section, context.name, diagnostics);
     let kinds = [
         ("str_key", Type::Text),
         ("int_key", Type::Int),

@@ -57,7 +57,7 @@ pub static PLUGIN: Plugin =
     Plugin { name: "dummy", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let mut body = options.dummy.0.clone();
     if !is_json(body.as_bytes()) {
         let span = section.get("Dummy").map_or(&section.span, |e| &e.value_span);

@@ -57,7 +57,9 @@ pub static PLUGIN: Plugin =
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
+    let parser = options.parser.as_ref();
+    let parser = parser.map(|name| super::parser_named(&name.0, "parser", section, context, diagnostics));
     let Some(command) = options.command.filter(|c| !c.0.is_empty()) else {
         diagnostics.error(&section.span, format!("{owner}: no input `command` was given"));
         return None;
@@ -69,9 +71,10 @@ fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnos
             .help("rule: only a program that ends with its command has the command's exit code");
         return None;
     }
-    let parser = match &options.parser {
+    // One that is named but not there was reported.
+    let parser = match parser {
         None => None,
-        Some(name) => Some(super::parser_named(&name.0, "parser", section, context, diagnostics)?),
+        Some(found) => Some(found?),
     };
     let component = format!("input:exec:{owner}");
     let limit = usize::try_from(options.buf_size.0).unwrap_or(LINE_BYTES_MAX).clamp(2, LINE_BYTES_MAX) - 1;

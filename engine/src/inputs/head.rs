@@ -49,7 +49,7 @@ pub static PLUGIN: Plugin =
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
     let Some(file) = options.file else {
         diagnostics.error(&section.span, format!("{owner}: `file` is missing"));
         return None;

@@ -31,7 +31,7 @@ pub static PLUGIN: Plugin =
     Plugin { name: "random", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let input = Numbers {
         tag: context.tag.into(),
         // Below zero means without end.

@@ -45,7 +45,7 @@ pub static PLUGIN: Plugin =
     Plugin { name: "stdin", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let size = options.buffer_size.0;
     if size < BUFFER_BYTES_MIN {
         let span = section.get("Buffer_Size").map_or(&section.span, |e| &e.value_span);

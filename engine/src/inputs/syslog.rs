@@ -76,7 +76,7 @@ impl Options {
 
     fn address(&self, section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Option<Address> {
         if matches!(self.mode, Mode::Tcp | Mode::Udp) {
-            let listen = ListenOptions::read(section, owner, diagnostics)?;
+            let listen = ListenOptions::read(section, owner, diagnostics);
             return Address::net(&listen, PORT, section, owner, diagnostics);
         }
         let Some(path) = &self.path else {
@@ -121,14 +121,14 @@ pub static PLUGIN: Plugin = Plugin {
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
     let component = format!("input:syslog:{owner}");
-    let options = Options::read(section, owner, diagnostics)?;
-    let net = NetOptions::read(section, owner, diagnostics)?;
-    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
+    let net = NetOptions::read(section, owner, diagnostics);
+    let tls_options = TlsOptions::read(section, owner, diagnostics);
     let parser = options.parser(section, context, diagnostics);
-    let address = options.address(section, owner, diagnostics)?;
-    let parser = parser?;
+    let address = options.address(section, owner, diagnostics);
+    let tls = tls::server(&tls_options, &[], section, owner, diagnostics);
+    let (parser, address, tls) = (parser?, address?, tls?);
     let datagrams = matches!(options.mode, Mode::Udp | Mode::UnixUdp);
-    let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
     let (limit, names, idle) = (options.limit(), options.source_address_key.is_some(), net.idle());
     let receive_bytes = options.receive_buffer_size.map(|s| s.0 as usize).filter(|&n| n > 0);
     let tag: Arc<str> = context.tag.into();

@@ -30,11 +30,12 @@ pub static PLUGIN: Plugin = Plugin {
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
     let component = format!("input:udp:{owner}");
-    let listen = ListenOptions::read(section, owner, diagnostics)?;
-    let options = Options::read(section, owner, diagnostics)?;
-    let net = NetOptions::read(section, owner, diagnostics)?;
-    let compiled = options.compile(section, context, &component, diagnostics)?;
-    let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
+    let listen = ListenOptions::read(section, owner, diagnostics);
+    let options = Options::read(section, owner, diagnostics);
+    let net = NetOptions::read(section, owner, diagnostics);
+    let compiled = options.compile(section, context, &component, diagnostics);
+    let address = Address::net(&listen, PORT, section, owner, diagnostics);
+    let (compiled, address) = (compiled?, address?);
     let (limit, names) = (compiled.limit, compiled.names);
     let input =
         Receiving { component, address, net, tag: context.tag.into(), limit, names, receive_bytes: None };

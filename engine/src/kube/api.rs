@@ -107,8 +107,8 @@ impl Api {
         let mut diagnostics = Diagnostics::default();
         let owner = "kubernetes";
         let endpoint = (|| {
-            let net = NetOptions::read(&section, owner, &mut diagnostics)?;
-            let tls = TlsOptions::read(&section, owner, &mut diagnostics)?;
+            let net = NetOptions::read(&section, owner, &mut diagnostics);
+            let tls = TlsOptions::read(&section, owner, &mut diagnostics);
             let (host, port) = (&server.host, i64::from(server.port));
             let endpoint =
                 outputs::upstream::endpoint(&section, owner, host, port, &tls, &net, &mut diagnostics)?;

@@ -215,3 +215,31 @@ async fn expired_credentials_are_replaced_and_no_batch_is_lost() {
     assert_eq!(keys(&fake, folder.path()).await, ["ASIA0", "ASIA1"]);
     assert_eq!(fake.flaws(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_not_be_assumed_is_told() {
+    let refusal = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User me is not authorized \
+                   to perform: sts:AssumeRole</Message></Error><RequestId>1</RequestId></ErrorResponse>";
+    let sts = Server::start(
+        None,
+        Arc::new(move |_| {
+            Box::pin(
+                async move { Answer { status: 403, body: refusal.as_bytes().to_vec(), ..Answer::default() } },
+            )
+        }),
+    );
+    let (sts, fake) = (sts.await.unwrap(), CloudwatchFake::start().await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let role = format!(" role_arn arn:aws:iam::1:role/r\n sts_endpoint http://{}\n", sts.address);
+    let own = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    let _running = start(folder.path(), fake.port(), &role, &own);
+    let told = || std::fs::read_to_string(folder.path().join("stderr")).unwrap_or_default();
+    let begun = Instant::now();
+    while !told().contains("probe") {
+        assert!(begun.elapsed() < PATIENCE, "{}", told());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let want = "AccessDenied: User me is not authorized to perform: sts:AssumeRole (check the role's ARN";
+    assert!(told().contains(want) && !told().contains("ErrorMetadata"), "{}", told());
+    assert_eq!(fake.distinct(), 0);
+}

@@ -14,6 +14,7 @@ mod journal;
 mod kubernetes;
 mod listening;
 mod memory;
+mod mistakes;
 mod nothing_lost;
 mod options;
 mod reload;

@@ -5,6 +5,7 @@
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use codecs::Bump;
 use codecs::json::{Scratch, parse_object};
@@ -179,6 +180,16 @@ pub(crate) fn retryable(code: &str, status: u16) -> bool {
     named.contains(&code) || matches!(status, 0 | 200..=399 | 408 | 425 | 429 | 500..)
 }
 
+/// Who hands out credentials gave none: a role that may not be assumed, a token that is no longer valid.
+fn refused_credentials(action: &str, refusal: &ErrorMetadata) -> Fault {
+    let (code, message) = (refusal.code().unwrap_or("an error"), refusal.message().unwrap_or_default());
+    Fault::Hold {
+        reason: format!(
+            "{action}: AWS refuses the credentials' role: {code}: {message} (check the role's ARN, its trust policy and its external id)"
+        ),
+    }
+}
+
 /// No answer, or one that could not be read.
 fn unanswered<E>(error: &SdkError<E, HttpResponse>, action: &str, status: u16) -> Fault
 where
@@ -190,6 +201,11 @@ where
     while let Some(inner) = cause {
         if let Some(found) = inner.downcast_ref::<CredentialsError>() {
             credentials = Some(matches!(found, CredentialsError::ProviderTimedOut(_)));
+        }
+        if let Some(refusal) = inner.downcast_ref::<ErrorMetadata>()
+            && credentials == Some(false)
+        {
+            return refused_credentials(action, refusal);
         }
         // The chain of credential providers tells one line for each: the log has one line for all.
         let text = inner.to_string().split_whitespace().collect::<Vec<_>>().join(" ");

@@ -69,20 +69,16 @@ fn configure(
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
     let mut check = Check { flavor, name: context.name, diagnostics };
-    let (options, es) = check.options(section)?;
-    let net = NetOptions::read(section, context.name, check.diagnostics)?;
+    let (options, es) = check.options(section);
+    let net = NetOptions::read(section, context.name, check.diagnostics);
     let nodes = match es.as_ref().and_then(|es| es.upstream.as_ref()) {
-        None => vec![check.single(section, &options, es.as_ref(), &net)?],
-        Some(_) => check.upstream(section, &net)?,
+        None => check.single(section, &options, es.as_ref(), &net).map(|node| vec![node]),
+        Some(_) => check.upstream(section, &net),
     };
     let escape = crate::formats::escape(context.escape_unicode);
-    let encoder = match Encoder::new(&options, flavor, escape, now) {
-        Ok(encoder) => encoder,
-        Err((key, message)) => {
-            check.wrong(section, key, &message);
-            return None;
-        }
-    };
+    let encoder = Encoder::new(&options, flavor, escape, now);
+    let encoder = encoder.map_err(|(key, message)| check.wrong(section, key, &message));
+    let (nodes, encoder) = (nodes?, encoder.ok()?);
     let (plugin, workers) = if flavor == Flavor::Elasticsearch { ("es", 2) } else { ("opensearch", 1) };
     Some(Arc::new(Bulk {
         component: format!("output:{plugin}:{}", context.name),
@@ -147,10 +143,10 @@ impl Check<'_> {
         self.diagnostics.error(span, format!("{}: {message}", self.name));
     }
 
-    fn options(&mut self, section: &Section) -> Option<(Options, Option<EsOptions>)> {
-        let options = Options::read(section, self.name, self.diagnostics)?;
+    fn options(&mut self, section: &Section) -> (Options, Option<EsOptions>) {
+        let options = Options::read(section, self.name, self.diagnostics);
         let es = match self.flavor {
-            Flavor::Elasticsearch => Some(EsOptions::read(section, self.name, self.diagnostics)?),
+            Flavor::Elasticsearch => Some(EsOptions::read(section, self.name, self.diagnostics)),
             Flavor::OpenSearch => None,
         };
         if options.id_key.is_some() && options.generate_id.0 {
@@ -158,7 +154,7 @@ impl Check<'_> {
             self.diagnostics
                 .note(span, format!("{}: `generate_id` is ignored where `id_key` is set", self.name));
         }
-        Some((options, es))
+        (options, es)
     }
 
     /// The one server of the options.
@@ -169,7 +165,7 @@ impl Check<'_> {
         es: Option<&EsOptions>,
         net: &NetOptions,
     ) -> Option<Node> {
-        let tls = TlsOptions::read(section, self.name, self.diagnostics)?;
+        let tls = TlsOptions::read(section, self.name, self.diagnostics);
         let (host, port) = match es.and_then(|es| es.cloud_id.as_ref()) {
             None => (options.host.0.clone(), options.port.0),
             Some(id) => match cloud::place(id) {
@@ -180,9 +176,9 @@ impl Check<'_> {
                 }
             },
         };
-        let endpoint = upstream::endpoint(section, self.name, &host, port, &tls, net, self.diagnostics)?;
-        let signer = self.signer(section, options, &tls, net)?;
-        self.node(section, options, es, endpoint, net, signer)
+        let endpoint = upstream::endpoint(section, self.name, &host, port, &tls, net, self.diagnostics);
+        let signer = self.signer(section, options, &tls, net);
+        self.node(section, options, es, endpoint?, net, signer?)
     }
 
     /// The nodes of `upstream`.
@@ -206,8 +202,8 @@ impl Check<'_> {
                 return None;
             }
         }
-        let (options, es) = self.options(&node.section)?;
-        let tls = TlsOptions::read(&node.own, self.name, self.diagnostics)?;
+        let (options, es) = self.options(&node.section);
+        let tls = TlsOptions::read(&node.own, self.name, self.diagnostics);
         let signer = self.signer(&node.section, &options, &tls, net)?;
         self.node(&node.section, &options, es.as_ref(), node.endpoint, net, signer)
     }

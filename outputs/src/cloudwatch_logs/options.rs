@@ -119,7 +119,6 @@ impl Settings {
         let aws = AwsOptions::read(section, owner, diagnostics);
         let net = NetOptions::read(section, owner, diagnostics);
         let tls = TlsOptions::read(section, owner, diagnostics);
-        let (options, aws, net, tls) = (options?, aws?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let target = check.target(&options);
         let region = check.required("region", options.region.as_ref());

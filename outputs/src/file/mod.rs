@@ -109,7 +109,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let fine = check(&options, section, context.name, diagnostics);
     match Destination::new(&options) {
         Ok(destination) => {

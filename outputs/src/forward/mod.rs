@@ -37,7 +37,7 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Output>> {
-    let net = NetOptions::read(section, context.name, diagnostics)?;
+    let net = NetOptions::read(section, context.name, diagnostics);
     let nodes = match section.get("upstream") {
         None => vec![single(section, context, &net, diagnostics)?],
         Some(file) => {
@@ -77,8 +77,8 @@ fn single(
     net: &NetOptions,
     diagnostics: &mut Diagnostics,
 ) -> Option<Node> {
-    let options = Options::read(section, context.name, diagnostics)?;
-    let tls = TlsOptions::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
+    let tls = TlsOptions::read(section, context.name, diagnostics);
     let settings = Settings::new(&options, false, section, context.name, diagnostics)?;
     let target = match &options.unix_path {
         Some(path) => Target::Unix(path.0.clone().into()),
@@ -96,7 +96,7 @@ fn of_upstream(
     net: &NetOptions,
     diagnostics: &mut Diagnostics,
 ) -> Option<Node> {
-    let options = Options::read(&found.section, context.name, diagnostics)?;
+    let options = Options::read(&found.section, context.name, diagnostics);
     let settings = Settings::new(&options, true, &found.section, context.name, diagnostics)?;
     node(Target::Net(found.endpoint), settings, &found.section, context, net, diagnostics)
 }

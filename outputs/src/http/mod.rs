@@ -54,8 +54,7 @@ fn configure(
     let oauth2 = OAuth2Options::read(section, context.name, diagnostics);
     let aws = AwsOptions::read(section, context.name, diagnostics);
     let mut check = Check { section, name: context.name, diagnostics };
-    let (options, net, tls) = (options?, net?, tls?);
-    let auth = Auth::new(&aws?, oauth2?, (&net, &tls, options.response_timeout.0), &mut check);
+    let auth = Auth::new(&aws, oauth2, (&net, &tls, options.response_timeout.0), &mut check);
     Some(Arc::new(Http::new(options, net, &tls, context, auth, &mut check)?))
 }
 

@@ -107,7 +107,6 @@ impl Settings {
         let aws = AwsOptions::read(section, owner, diagnostics);
         let net = NetOptions::read(section, owner, diagnostics);
         let tls = TlsOptions::read(section, owner, diagnostics);
-        let (options, own, aws, net, tls) = (options?, own?, aws?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let stream = check.stream(service, own.stream.as_ref());
         let region = check.required("region", options.region.as_ref());
@@ -149,14 +148,14 @@ impl Settings {
     }
 }
 
-fn own(service: &Service, section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Option<Own> {
+fn own(service: &Service, section: &Section, owner: &str, diagnostics: &mut Diagnostics) -> Own {
     if !service.keyed {
-        let options = FirehoseOptions::read(section, owner, diagnostics)?;
-        return Some(Own { stream: options.delivery_stream, partition_key: None, aggregation: false });
+        let options = FirehoseOptions::read(section, owner, diagnostics);
+        return Own { stream: options.delivery_stream, partition_key: None, aggregation: false };
     }
-    let options = StreamsOptions::read(section, owner, diagnostics)?;
+    let options = StreamsOptions::read(section, owner, diagnostics);
     let (partition_key, aggregation) = (options.partition_key, options.aggregation.0);
-    Some(Own { stream: options.stream, partition_key, aggregation })
+    Own { stream: options.stream, partition_key, aggregation }
 }
 
 /// Where requests go.

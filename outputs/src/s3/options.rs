@@ -216,7 +216,6 @@ impl Settings {
         let aws = AwsOptions::read(section, owner, diagnostics);
         let net = NetOptions::read(section, owner, diagnostics);
         let tls = TlsOptions::read(section, owner, diagnostics);
-        let (options, aws, net, tls) = (options?, aws?, net?, tls?);
         let mut check = Check { section, owner, diagnostics };
         let bucket = check.required("bucket", options.bucket.as_ref());
         let compression = check.layout(&options);

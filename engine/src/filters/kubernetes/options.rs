@@ -186,7 +186,7 @@ impl Settings {
         context: &Context<'_>,
         diagnostics: &mut Diagnostics,
     ) -> Option<Settings> {
-        let options = Options::read(section, context.name, diagnostics)?;
+        let options = Options::read(section, context.name, diagnostics);
         let server = server(section, context.name, &options, diagnostics);
         let kubelet = kubelet(section, context.name, &options, diagnostics);
         let source = source(section, context, &options, diagnostics);

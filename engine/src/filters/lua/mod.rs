@@ -81,15 +81,16 @@ fn configure(
     context: &Context<'_>,
     diagnostics: &mut Diagnostics,
 ) -> Option<Arc<dyn Filter>> {
-    let options = Options::read(section, context.name, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
     let owner = context.name;
+    let source = source(&options, section, context, diagnostics);
     let Some(Text(call)) = options.call.clone().filter(|c| !c.0.is_empty()) else {
         diagnostics
             .error(&section.span, format!("{owner}: `call` is missing"))
             .help("rule: the name of a function of the script");
         return None;
     };
-    let (name, source) = source(&options, section, context, diagnostics)?;
+    let (name, source) = source?;
     if let Err(error) = Lua::new().load(&source[..]).set_name(&name).into_function() {
         let key = if options.code.is_some() { "code" } else { "script" };
         let span = section.get(key).map_or(&section.span, |e| &e.value_span);

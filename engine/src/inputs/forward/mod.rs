@@ -103,18 +103,19 @@ pub static PLUGIN: Plugin = Plugin {
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
     let component = format!("input:forward:{owner}");
-    let options = Options::read(section, owner, diagnostics)?;
-    let listen = ListenOptions::read(section, owner, diagnostics)?;
-    let net = NetOptions::read(section, owner, diagnostics)?;
-    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-    let security = options.security(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
+    let listen = ListenOptions::read(section, owner, diagnostics);
+    let net = NetOptions::read(section, owner, diagnostics);
+    let tls_options = TlsOptions::read(section, owner, diagnostics);
+    let security = options.security(section, owner, diagnostics);
     let address = match &options.unix_path {
         Some(path) => {
-            Address::Unix { path: path.0.clone().into(), permissions: options.unix_perm.map(|p| p.0) }
+            Some(Address::Unix { path: path.0.clone().into(), permissions: options.unix_perm.map(|p| p.0) })
         }
-        None => Address::net(&listen, PORT, section, owner, diagnostics)?,
+        None => Address::net(&listen, PORT, section, owner, diagnostics),
     };
-    let tls = tls::server(&tls_options, &[], section, owner, diagnostics)?;
+    let tls = tls::server(&tls_options, &[], section, owner, diagnostics);
+    let (security, address, tls) = (security?, address?, tls?);
     let limit = usize::try_from(options.buffer_max_size.0).unwrap_or(usize::MAX).max(1024);
     let tag = match (&options.tag_prefix, section.get("tag")) {
         (Some(prefix), _) => Tagging::Prefix(prefix.0.clone()),

@@ -147,16 +147,17 @@ pub static PLUGIN: Plugin = Plugin {
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
     let component = format!("input:http:{owner}");
-    let listen = ListenOptions::read(section, owner, diagnostics)?;
-    let options = Options::read(section, owner, diagnostics)?;
-    let net = NetOptions::read(section, owner, diagnostics)?;
-    let tls_options = TlsOptions::read(section, owner, diagnostics)?;
-    let tag_key = options.tag_accessor(section, owner, diagnostics)?;
+    let listen = ListenOptions::read(section, owner, diagnostics);
+    let options = Options::read(section, owner, diagnostics);
+    let net = NetOptions::read(section, owner, diagnostics);
+    let tls_options = TlsOptions::read(section, owner, diagnostics);
+    let tag_key = options.tag_accessor(section, owner, diagnostics);
     let success = options.success(section, owner, diagnostics);
-    let address = Address::net(&listen, PORT, section, owner, diagnostics)?;
+    let address = Address::net(&listen, PORT, section, owner, diagnostics);
     let http2 = options.http2.unwrap_or(options.server_http2).0;
     let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-    let tls = tls::server(&tls_options, protocols, section, owner, diagnostics)?;
+    let tls = tls::server(&tls_options, protocols, section, owner, diagnostics);
+    let (tag_key, address, tls) = (tag_key?, address?, tls?);
     let seconds = [options.idle_timeout.0, net.io_timeout.0].into_iter().filter(|&s| s > 0.0);
     let shared = Arc::new(Shared {
         component: component.clone(),

@@ -94,7 +94,7 @@ mod tests {
             let document =
                 codecs::conf::read("main.conf", &Memory::with(&[("main.conf", &text)]), &mut diagnostics);
             let section = &document.sections[0];
-            let options = TlsOptions::read(section, "tcp.0", &mut diagnostics).expect("valid options");
+            let options = TlsOptions::read(section, "tcp.0", &mut diagnostics);
             let server = server(&options, &[], section, "tcp.0", &mut diagnostics);
             assert_eq!(server.is_some(), told.is_empty(), "{password}");
             let messages: String = diagnostics.list.iter().map(|d| d.message.as_str()).collect();

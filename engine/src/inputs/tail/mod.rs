@@ -160,9 +160,10 @@ pub static PLUGIN: Plugin =
     Plugin { name: "tail", about: Options::ABOUT, tables: &[Options::TABLE], configure };
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
-    let options = Options::read(section, context.name, diagnostics)?;
-    let settings = settings(&options, section, context, diagnostics)?;
-    let decoder = decoder(&options, section, context, diagnostics)?;
+    let options = Options::read(section, context.name, diagnostics);
+    let settings = settings(&options, section, context, diagnostics);
+    let decoder = decoder(&options, section, context, diagnostics);
+    let (settings, decoder) = (settings?, decoder?);
     let mut notes = Vec::new();
     if settings.db.is_none() {
         notes.push(format!(
@@ -203,9 +204,6 @@ fn decoder(
     let grouping = grouping(options, section, context, diagnostics)?;
     // As in Fluent Bit: joined lines are not parsed once more.
     let parser = parser.filter(|_| !matches!(grouping, Some(Grouping::FirstLine(..))));
-    if diagnostics.has_errors() {
-        return None;
-    }
     Some(Arc::new(LineDecoder::new(LineOptions {
         key: options.key.0.clone(),
         parser,

@@ -295,7 +295,7 @@ pub(super) fn compiled(options: &[(&str, &str)]) -> super::Settings {
         multiline: &HashMap::new(),
         multiline_limit: 0,
     };
-    let options = Options::read(&section, "tail.0", &mut diagnostics).expect("options");
+    let options = Options::read(&section, "tail.0", &mut diagnostics);
     settings(&options, &section, &context, &mut diagnostics).expect("settings")
 }
 
