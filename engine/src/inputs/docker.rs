@@ -54,7 +54,7 @@ pub static PLUGIN: Plugin =
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
     let mut ids = |key: &str, lists: Vec<Words>| -> Vec<String> {
         let ids: Vec<String> = lists.into_iter().flat_map(|list| list.0).collect();
         let span = section.get(key).map_or(&section.span, |e| &e.value_span);

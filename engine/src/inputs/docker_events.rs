@@ -66,7 +66,7 @@ pub static PLUGIN: Plugin =
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
     let parser = match &options.parser {
         None => None,
         Some(name) => Some(super::parser_named(&name.0, "parser", section, context, diagnostics)?),

@@ -118,8 +118,8 @@ pub static PLUGIN: Plugin = Plugin {
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
-    NetOptions::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
+    NetOptions::read(section, owner, diagnostics);
     let url = &options.kube_url.0;
     let Some(api) = parse_url(url) else {
         let span = section.get("kube_url").map_or(&section.span, |e| &e.value_span);

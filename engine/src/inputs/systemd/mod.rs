@@ -80,7 +80,7 @@ pub static PLUGIN: Plugin =
 
 fn configure(section: &Section, context: &Context<'_>, diagnostics: &mut Diagnostics) -> Option<Configured> {
     let owner = context.name;
-    let options = Options::read(section, owner, diagnostics)?;
+    let options = Options::read(section, owner, diagnostics);
     let filters_good = check_filters(section, owner, diagnostics);
     if let Err(error) = library::probe() {
         diagnostics
