@@ -18,13 +18,15 @@ struct Writer {
     folder: PathBuf,
     child: Option<Child>,
     next: u64,
+    /// Further fields of each entry.
+    fields: &'static str,
 }
 
 impl Writer {
     fn start(folder: &Path) -> Writer {
         let folder = folder.join("journal");
         std::fs::create_dir_all(&folder).unwrap();
-        let mut writer = Writer { folder, child: None, next: 0 };
+        let mut writer = Writer { folder, child: None, next: 0, fields: "" };
         writer.open();
         writer
     }
@@ -41,11 +43,12 @@ impl Writer {
         let mut text = String::new();
         for n in self.next..self.next + count {
             text += &format!(
-                "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID={}\n_SYSTEMD_UNIT=u{}.service\nLOG={n}\n\n",
+                "__REALTIME_TIMESTAMP={}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID={}\n_SYSTEMD_UNIT=u{}.service\nLOG={n}\n{}\n",
                 1_700_000_000_000_000 + n * 1000,
                 1_000_000 + n * 1000,
                 "a".repeat(32),
                 n % 2,
+                self.fields,
             );
         }
         self.next += count;
@@ -196,6 +199,58 @@ fn read_from_tail_misses_nothing_after_the_start() {
     let _engine = Engine::start(folder.path(), &conf);
     assert!(wait_for(PATIENCE, || numbers(&sink).0.len() >= 20), "{:?}", numbers(&sink));
     assert_eq!(numbers(&sink), ((200..220).collect(), 0));
+}
+
+/// What the input makes of the journal with these options.
+fn records(folder: &Folder, options: &str) -> Vec<serde_json::Value> {
+    let out = folder.path().join("out");
+    drop(std::fs::remove_file(&out));
+    let conf = format!(
+        "[SERVICE]\n flush 0.1\n[INPUT]\n name systemd\n path journal\n tag j\n{options}[OUTPUT]\n name file\n match j\n \
+         file out\n format plain\n"
+    );
+    let engine = Engine::start(folder.path(), &conf);
+    assert!(wait_for(PATIENCE, || std::fs::metadata(&out).is_ok_and(|m| m.len() > 0)), "{options}");
+    // So few entries are read at once: when one is there, all are.
+    engine.stop(PATIENCE);
+    let text = std::fs::read_to_string(&out).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn options_shape_records_and_choose_them() {
+    let folder = Folder::new();
+    let mut writer = Writer::start(folder.path());
+    writer.fields = "DUP=a\nDUP=b\nDUP=c\n_PID=5\nPID=6\n";
+    writer.write(4);
+    writer.rotate();
+    let texts = |value: &serde_json::Value| {
+        let mut texts: Vec<_> =
+            value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect();
+        texts.sort();
+        texts
+    };
+    let all = records(&folder, "");
+    assert_eq!(all.len(), 4);
+    let third = &all[2];
+    assert_eq!((&third["LOG"], &third["_PID"], &third["PID"]), (&"2".into(), &"5".into(), &"6".into()));
+    assert_eq!(texts(&third["DUP"]), ["a", "b", "c"]);
+    assert_eq!(third["_SYSTEMD_UNIT"], "u0.service");
+    // Two keys that become one are one, with both values.
+    let all = records(&folder, " lowercase on\n strip_underscores on\n");
+    assert_eq!(
+        (texts(&all[0]["pid"]), &all[0]["systemd_unit"]),
+        (vec!["5".into(), "6".into()], &"u0.service".into())
+    );
+    let all = records(&folder, " max_fields 2\n max_entries 1\n");
+    assert!(all.iter().all(|record| (1..=2).contains(&record.as_object().unwrap().len())), "{all:?}");
+    for (kind, count) in [("or", 3), ("and", 1)] {
+        let filters = format!(
+            " systemd_filter _SYSTEMD_UNIT=u1.service\n systemd_filter LOG=1\n systemd_filter_type {kind}\n"
+        );
+        let filters = if kind == "or" { filters.replace("LOG=1", "LOG=2") } else { filters };
+        assert_eq!(records(&folder, &filters).len(), count, "{kind}");
+    }
 }
 
 #[test]
