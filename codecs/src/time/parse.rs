@@ -154,9 +154,10 @@ impl Tm {
             self.known.year = true;
         }
         if self.known.year && self.known.day_of_year {
-            let (_, month, day) = civil::date(civil::days(self.year, 1, 1) + self.day_of_year);
+            // Day 366 of a common year is the first of the next one.
+            let (year, month, day) = civil::date(civil::days(self.year, 1, 1) + self.day_of_year);
             if !self.known.month {
-                self.month = i64::from(month) - 1;
+                (self.year, self.month) = (year, i64::from(month) - 1);
             }
             if !self.known.day {
                 self.day = i64::from(day);

@@ -34,8 +34,13 @@ fn ripsaw(folder: &Path, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// A configuration to run, not a file that others name in `Parsers_File`.
+/// A configuration to run, not a file that others name in `Parsers_File`. What is mounted into containers, with other paths
+/// and variables than here, is for `deploy.rs`.
 fn is_main(path: &Path) -> bool {
+    let below = path.strip_prefix(top().join("deploy")).expect("it was found there");
+    if ["kubernetes", "helm", "tests"].iter().any(|folder| below.starts_with(folder)) {
+        return false;
+    }
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let grammar = [".conf", ".yaml", ".yml"].iter().any(|end| name.ends_with(end));
     let pipeline = |text: String| text.contains("[OUTPUT]") || text.contains("pipeline:");

@@ -6,6 +6,7 @@ mod cloudwatch;
 mod conformance;
 mod containers;
 mod credentials;
+mod deploy;
 mod examples;
 mod filters;
 mod firelens;
