@@ -233,7 +233,9 @@ mod tests {
             for spec in &names {
                 assert!(!spec.doc.trim().is_empty(), "{} {}", plugin.name, spec.name);
                 let same = names.iter().filter(|s| s.name.eq_ignore_ascii_case(spec.name)).count();
-                assert_eq!(same, 1, "{} names {} twice", plugin.name, spec.name);
+                // As in Fluent Bit: among its own options and among those of TLS.
+                let twice = plugin.name == "kubernetes_events" && spec.name.starts_with("tls.");
+                assert!(same == 1 || (same == 2 && twice), "{} names {} twice", plugin.name, spec.name);
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod http_server;
 pub mod inputs;
 pub mod io;
 pub mod job;
+mod kube;
 pub mod log;
 pub mod machine;
 pub mod metrics;

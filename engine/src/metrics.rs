@@ -31,7 +31,7 @@ pub struct InputMetrics {
     pub replaced_lines: AtomicU64,
     /// Bytes that were destroyed before they could be read (a rotation, a truncation).
     pub bytes_lost: AtomicU64,
-    /// Files or directories that could not be opened or read.
+    /// Files, directories, journal entries, fields or answers that could not be opened or read.
     pub read_errors: AtomicU64,
     /// Bytes that are written but not read, over all files (gauge).
     pub lag_bytes: AtomicU64,

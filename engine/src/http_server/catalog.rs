@@ -415,8 +415,8 @@ static METRICS: &[Metric] = &[
     ),
     Metric::counter(
         "ripsaw_input_read_errors_total",
-        "Number of files and directories that could not be opened or read.",
-        Tail(|m| of(&m.read_errors)),
+        "Number of files, directories, journal entries, fields and answers that could not be opened or read.",
+        Input(|m| of(&m.read_errors)),
     ),
     Metric::counter(
         "ripsaw_input_failed_jobs_total",
@@ -436,7 +436,7 @@ static METRICS: &[Metric] = &[
     Metric::counter(
         "ripsaw_input_database_errors_total",
         "Number of failed writes of the offset database; they are tried again.",
-        Tail(|m| of(&m.database_errors)),
+        Input(|m| of(&m.database_errors)),
     ),
     Metric::gauge(
         "ripsaw_input_behind_bytes",

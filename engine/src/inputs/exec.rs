@@ -4,7 +4,7 @@
 //! memory for: the command then waits.
 
 use super::net::text::Bad;
-use super::ticks::{Ticks, admit, interval, sleep};
+use super::ticks::{Ticks, admit, interval, ready, sleep};
 use super::{Configured, Context, Input, InputContext, Plugin, Source};
 use crate::decode::Decoder;
 use crate::job::{Block, Position, SourceInfo};
@@ -15,9 +15,7 @@ use codecs::conf::{Diagnostics, Section};
 use codecs::framing::Separated;
 use codecs::parsers::{Parsed, Parser};
 use codecs::record::{Field, Text as Key, Value};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -206,24 +204,6 @@ impl Running {
             }
         }
     }
-}
-
-/// Waits until there is something to read; false when the program stops first.
-fn ready(output: &impl AsFd, engine: &InputContext) -> bool {
-    while !engine.stopping() {
-        let wake = engine.wake_fd();
-        let mut fds = [PollFd::new(&wake, PollFlags::IN), PollFd::new(output, PollFlags::IN)];
-        if poll(&mut fds, None).is_err() {
-            continue;
-        }
-        if fds[0].revents().contains(PollFlags::IN) {
-            let _ = rustix::io::read(wake, &mut [0; 8]);
-        }
-        if !fds[1].revents().is_empty() {
-            return true;
-        }
-    }
-    false
 }
 
 /// Asks the command, and all that it started, to end.

@@ -3,17 +3,22 @@
 //! Owns: the traits, the registry. An input runs on a thread of its own (or on the network runtime); all that it may
 //! ask of the engine is in [`InputContext`].
 
+pub mod docker;
+pub mod docker_events;
 pub mod dummy;
 pub mod exec;
 pub mod forward;
 pub mod head;
 pub mod http;
+pub mod kubernetes_events;
 pub mod net;
 pub mod random;
 pub mod registry;
 pub mod shared;
+mod sqlite;
 pub mod stdin;
 pub mod syslog;
+pub mod systemd;
 pub mod tail;
 pub mod tcp;
 mod ticks;

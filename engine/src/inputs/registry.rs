@@ -1,6 +1,9 @@
 //! Every input there is, in documentation order.
 
-use super::{Plugin, dummy, exec, forward, head, http, random, stdin, syslog, tail, tcp, udp};
+use super::{
+    Plugin, docker, docker_events, dummy, exec, forward, head, http, kubernetes_events, random, stdin,
+    syslog, systemd, tail, tcp, udp,
+};
 
 /// The inputs. Adding one is its file and one line here.
 pub static INPUTS: &[&Plugin] = &[
@@ -11,9 +14,13 @@ pub static INPUTS: &[&Plugin] = &[
     &http::PLUGIN,
     &forward::PLUGIN,
     &syslog::PLUGIN,
+    &systemd::PLUGIN,
     &exec::PLUGIN,
     &head::PLUGIN,
     &random::PLUGIN,
+    &kubernetes_events::PLUGIN,
+    &docker::PLUGIN,
+    &docker_events::PLUGIN,
     &dummy::PLUGIN,
 ];
 

@@ -1,9 +1,10 @@
-//! The beat of inputs that do something every so often.
+//! The beat of inputs that do something every so often, and their waits.
 //!
-//! Owns: intervals, and the wait between two ticks. Never: makes up for ticks that were missed.
+//! Owns: intervals, the wait between two ticks, the wait for something to read. Never: makes up for ticks that were missed.
 
 use super::InputContext;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// A beat.
@@ -40,6 +41,24 @@ pub(super) fn sleep(engine: &InputContext, most: Option<Duration>) {
     if poll(&mut [PollFd::new(&wake, PollFlags::IN)], most.as_ref()).is_ok_and(|n| n > 0) {
         let _ = rustix::io::read(wake, &mut [0; 8]);
     }
+}
+
+/// Waits until there is something to read; false when the program stops first.
+pub(super) fn ready(from: &impl AsFd, engine: &InputContext) -> bool {
+    while !engine.stopping() {
+        let wake = engine.wake_fd();
+        let mut fds = [PollFd::new(&wake, PollFlags::IN), PollFd::new(from, PollFlags::IN)];
+        if poll(&mut fds, None).is_err() {
+            continue;
+        }
+        if fds[0].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+        }
+        if !fds[1].revents().is_empty() {
+            return true;
+        }
+    }
+    false
 }
 
 /// `Interval_Sec` and `Interval_NSec`; a second where both are 0 or less.

@@ -4,12 +4,13 @@
 //! Invariant: a question is answered within [`PATIENCE`], if only with "nobody knows"; at most [`GETS_MAX`] requests for
 //! single objects are under way.
 
-use super::api::{Api, Whom, escaped};
-use super::items::{Items, OBJECT_BYTES_MAX};
-use super::options::{Access, Wanted};
+use super::options::Wanted;
 use super::pod::{Found, Object, PodKey};
 use super::store::{Ask, Store};
 use crate::control::Control;
+use crate::kube::Access;
+use crate::kube::api::{Api, Whom, escaped};
+use crate::kube::items::{Items, OBJECT_BYTES_MAX};
 use crate::log;
 use crate::retry::Backoff;
 use codecs::Bump;

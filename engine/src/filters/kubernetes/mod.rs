@@ -9,10 +9,8 @@
 //! Invariant: within one slice of a job, a tag is looked up once.
 
 mod annotations;
-mod api;
 mod fetch;
 mod identity;
-mod items;
 mod merge;
 mod options;
 mod pod;
@@ -114,7 +112,7 @@ impl Filter for Kubernetes {
     fn memory_max(&self) -> usize {
         match self.settings.origin {
             // An object under way is held as text, as values, and as what is kept of it.
-            Origin::Api(_) => store::BYTES_MAX + 2 * items::OBJECT_BYTES_MAX,
+            Origin::Api(_) => store::BYTES_MAX + 2 * crate::kube::items::OBJECT_BYTES_MAX,
             _ => 0,
         }
     }

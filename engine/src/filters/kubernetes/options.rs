@@ -4,6 +4,7 @@
 
 use super::identity::{Pattern, Source};
 use crate::filters::Context;
+use crate::kube::{Access, Server, parse_url};
 use codecs::conf::values::{Bool, Int, Seconds, Size, Text};
 use codecs::conf::{Diagnostics, Section, nearest};
 use codecs::parsers::{Format, Parser};
@@ -123,32 +124,6 @@ codecs::options! {
         /// The platform (k8s or eks) that records tell.
         set_platform "set_platform": Opt<Text> => NoEffect("records get no aws_entity_* fields"),
     }
-}
-
-/// A server of the API, or the kubelet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) https: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
-/// How the API is reached.
-#[derive(Clone, Debug)]
-pub(super) struct Access {
-    pub(super) api: Server,
-    pub(super) kubelet: Option<Server>,
-    pub(super) ca_file: String,
-    pub(super) ca_path: Option<String>,
-    pub(super) verify: bool,
-    pub(super) verify_hostname: bool,
-    pub(super) vhost: Option<String>,
-    pub(super) token_file: PathBuf,
-    pub(super) token_command: Option<String>,
-    pub(super) token_ttl: Duration,
-    pub(super) namespace_file: PathBuf,
-    pub(super) preload: Option<PathBuf>,
-    pub(super) node: Option<String>,
 }
 
 /// What of a pod goes into records.
@@ -273,6 +248,7 @@ fn access(options: Options, api: Server, kubelet: Option<Server>) -> Access {
         namespace_file: options.kube_namespace_file.0.into(),
         preload: text(options.kube_meta_preload_cache_dir).map(PathBuf::from),
         node: text(options.kube_node_name),
+        net: Vec::new(),
     }
 }
 
@@ -291,21 +267,6 @@ fn server(
         );
     }
     server
-}
-
-/// The server that a URL names. As in Fluent Bit, the port is 443 for http as well.
-fn parse_url(url: &str) -> Option<Server> {
-    let https = url.starts_with("https://");
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        Some((host, "")) => (host, None),
-        Some((host, port)) => (host, Some(port.strip_prefix(':')?)),
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
-    let port = port.map_or(Some(443), |port| port.parse().ok().filter(|p| *p > 0))?;
-    let fits = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
-    fits.then(|| Server { https, host: host.to_owned(), port })
 }
 
 /// The kubelet, where it is to be asked. With a folder of answers it is spoken to without TLS, as in Fluent Bit.
@@ -391,32 +352,4 @@ fn merge(
         trim: options.merge_log_trim.0,
         keep: options.keep_log.0,
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_name_a_server() {
-        let server = |https, host: &str, port| Some(Server { https, host: host.to_owned(), port });
-        for (url, want) in [
-            ("https://kubernetes.default.svc:443", server(true, "kubernetes.default.svc", 443)),
-            ("https://kubernetes.default.svc", server(true, "kubernetes.default.svc", 443)),
-            ("http://127.0.0.1:8001/", server(false, "127.0.0.1", 8001)),
-            ("http://localhost", server(false, "localhost", 443)),
-            ("https://[fd00::1]:6443", server(true, "fd00::1", 6443)),
-            ("https://[fd00::1]", server(true, "fd00::1", 443)),
-            ("kubernetes.default.svc:443", None),
-            ("https://", None),
-            ("https://:1", None),
-            ("https://h:0", None),
-            ("https://h:x", None),
-            ("https://h:1/path", None),
-            ("https://h/path", None),
-            ("https://u@h", None),
-        ] {
-            assert_eq!(parse_url(url), want, "{url}");
-        }
-    }
 }

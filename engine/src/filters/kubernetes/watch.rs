@@ -5,10 +5,11 @@
 //! one's events, or the server says that it is too old (410) and there is a new list. Attempts follow each other with a
 //! jittered back-off, so that a restarted API server is not run over by all nodes at once.
 
-use super::api::{Whom, escaped};
 use super::fetch::{BACKOFF, Fetcher, Mode, Refusal};
-use super::items::Events;
 use super::pod::{Object, PodKey};
+use crate::kube::api::{Whom, escaped};
+use crate::kube::items::Events;
+use crate::kube::list_metadata;
 use codecs::Bump;
 use codecs::json::{Scratch, expand, parse_value};
 use codecs::record::Value;
@@ -234,22 +235,6 @@ fn move_on(version: &mut String, object: &Object<'_>) {
     }
 }
 
-/// `resourceVersion` and `continue` of a list.
-fn list_metadata(envelope: &[u8]) -> Option<(String, Option<String>)> {
-    let arena = Bump::new();
-    let value = parse_value(envelope, &arena, &mut Scratch::default()).ok()?;
-    let Value::Map(fields) = expand(value, &arena) else { return None };
-    let find = |fields: &[codecs::record::Field<'_>], key: &[u8]| {
-        let value = fields.iter().find(|f| f.key.bytes == key).map(|f| f.value)?;
-        Some(String::from_utf8_lossy(value.as_text()?).into_owned())
-    };
-    let is_list = find(fields, b"kind").is_some_and(|kind| kind.ends_with("List"));
-    let metadata = fields.iter().find(|f| f.key.bytes == b"metadata").map(|f| expand(f.value, &arena));
-    let Some(Value::Map(metadata)) = metadata.filter(|_| is_list) else { return None };
-    let version = find(metadata, b"resourceVersion")?;
-    Some((version, find(metadata, b"continue").filter(|token| !token.is_empty())))
-}
-
 /// What a line of a watch tells; the error says why it makes no sense.
 fn read_event<'a>(line: &'a [u8], arena: &'a Bump) -> Result<(Event, Option<Object<'a>>), String> {
     let shown =
@@ -306,30 +291,6 @@ mod tests {
         let whole = format!(r#"{{"type":"ADDED",{pod}}}"#);
         for cut in 1..whole.len() {
             assert!(read_event(&whole.as_bytes()[..cut], &Bump::new()).is_err(), "cut {cut}");
-        }
-    }
-
-    #[test]
-    fn a_list_tells_its_version_and_whether_there_is_more() {
-        for (text, want) in [
-            (
-                r#"{"kind":"PodList","metadata":{"resourceVersion":"7"},"items":[]}"#,
-                Some(("7".to_owned(), None)),
-            ),
-            (
-                r#"{"kind":"PodList","metadata":{"resourceVersion":"7","continue":"abc"},"items":[]}"#,
-                Some(("7".to_owned(), Some("abc".to_owned()))),
-            ),
-            (
-                r#"{"kind":"List","metadata":{"resourceVersion":"7","continue":""},"items":[]}"#,
-                Some(("7".to_owned(), None)),
-            ),
-            (r#"{"kind":"Pod","metadata":{"resourceVersion":"7"}}"#, None),
-            (r#"{"kind":"PodList","metadata":{}}"#, None),
-            ("{}", None),
-            ("[]", None),
-        ] {
-            assert_eq!(list_metadata(text.as_bytes()), want, "{text}");
         }
     }
 }

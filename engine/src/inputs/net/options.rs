@@ -3,7 +3,19 @@
 //! Owns: their spelling, defaults and status. Never: opens a socket or reads a certificate.
 
 use codecs::conf::values::{Bool, Int, Seconds, Text};
+use codecs::conf::{OptionSpec, Status};
 use std::time::Duration;
+
+/// A table of options that do nothing here, all for one reason.
+pub(crate) const fn idle<const N: usize>(table: &[OptionSpec], why: &'static str) -> [OptionSpec; N] {
+    let (mut out, mut at) = ([table[0]; N], 0);
+    while at < N {
+        out[at] = table[at];
+        out[at].status = Status::NoEffect(why);
+        at += 1;
+    }
+    out
+}
 
 codecs::options! {
     /// Where an input listens.

@@ -5,6 +5,7 @@
 //! Invariant: what is written here was delivered; either program can go on from the other's file. `ripsaw_offset` is the
 //! offset that this program wrote: where it differs, Fluent Bit went on with the file meanwhile.
 
+use crate::inputs::sqlite::open_or_replace;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 
@@ -118,33 +119,7 @@ impl Database {
 
     /// Opens it; what is there and is no database is put aside, and its new name given.
     pub(super) fn open_or_replace(settings: &Settings) -> rusqlite::Result<(Self, Option<PathBuf>)> {
-        let error = match Database::open(settings) {
-            Ok(database) => return Ok((database, None)),
-            Err(error) => error,
-        };
-        let broken = matches!(
-            error.sqlite_error_code(),
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-        );
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let renamed = |suffix: &str, more: &str| {
-            let mut name = settings.path.as_os_str().to_owned();
-            name.push(suffix);
-            let mut aside = name.clone();
-            aside.push(more);
-            (PathBuf::from(name), PathBuf::from(aside))
-        };
-        let more = format!(".corrupt-{}", now.as_secs());
-        let (path, aside) = renamed("", &more);
-        if !broken || aside.exists() || std::fs::rename(&path, &aside).is_err() {
-            return Err(error);
-        }
-        // A journal of the broken file must not be played into the new one.
-        for suffix in ["-wal", "-shm", "-journal"] {
-            let (path, aside) = renamed(suffix, &more);
-            drop(std::fs::rename(path, aside));
-        }
-        Ok((Database::open(settings)?, Some(aside)))
+        open_or_replace(&settings.path, |_| Database::open(settings))
     }
 
     /// All rows, oldest first.

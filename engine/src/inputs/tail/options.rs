@@ -2,43 +2,8 @@
 //!
 //! Owns: every option of in_tail 5.1.1. Never: touches a file.
 
+use crate::inputs::sqlite::{Journal, Sync};
 use codecs::conf::values::{Bool, Int, List, Seconds, Size, Text};
-
-codecs::choice! {
-    /// How hard SQLite syncs.
-    pub enum Sync { Normal "normal", Full "full", Extra "extra", Off "off" }
-}
-
-codecs::choice! {
-    /// SQLite's journal modes.
-    pub enum Journal { Wal "WAL", Delete "DELETE", Truncate "TRUNCATE", Persist "PERSIST", Memory "MEMORY", Off "OFF" }
-}
-
-impl Sync {
-    /// The number of `PRAGMA synchronous`.
-    pub(super) fn pragma(self) -> u8 {
-        match self {
-            Sync::Off => 0,
-            Sync::Normal => 1,
-            Sync::Full => 2,
-            Sync::Extra => 3,
-        }
-    }
-}
-
-impl Journal {
-    /// The word of `PRAGMA journal_mode`.
-    pub(super) fn pragma(self) -> &'static str {
-        match self {
-            Journal::Wal => "WAL",
-            Journal::Delete => "DELETE",
-            Journal::Truncate => "TRUNCATE",
-            Journal::Persist => "PERSIST",
-            Journal::Memory => "MEMORY",
-            Journal::Off => "OFF",
-        }
-    }
-}
 
 codecs::options! {
     /// Reads lines that are appended to files, through rotations, and remembers in a `DB` what was delivered.

@@ -5,13 +5,13 @@
 //! one are held, and what is longer is passed over and counted.
 
 /// The largest object that is taken; etcd stores none above 1.5 MiB unless it is told to.
-pub(super) const OBJECT_BYTES_MAX: usize = 3 << 20;
+pub(crate) const OBJECT_BYTES_MAX: usize = 3 << 20;
 /// What may stand around the objects of a list.
 const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 
 /// A list (`{"kind":…,"metadata":{…},"items":[…]}`).
 #[derive(Debug, Default)]
-pub(super) struct Items {
+pub(crate) struct Items {
     /// What is not in an object.
     envelope: Vec<u8>,
     /// The object that is not whole yet.
@@ -23,7 +23,7 @@ pub(super) struct Items {
     /// Inside of `items`.
     inside: bool,
     /// Objects that were too long.
-    pub(super) too_large: u64,
+    pub(crate) too_large: u64,
     /// The envelope was too long, or a bracket closed what was not open.
     broken: bool,
 }
@@ -39,14 +39,14 @@ enum Text {
 
 impl Items {
     /// The next piece; each object that it makes whole is handed out.
-    pub(super) fn feed(&mut self, piece: &[u8], mut whole: impl FnMut(&[u8])) {
+    pub(crate) fn feed(&mut self, piece: &[u8], mut whole: impl FnMut(&[u8])) {
         for &byte in piece {
             self.step(byte, &mut whole);
         }
     }
 
     /// What stood around the objects, an empty `items` in it, once all came; `None` when it was no whole JSON map.
-    pub(super) fn envelope(&self) -> Option<&[u8]> {
+    pub(crate) fn envelope(&self) -> Option<&[u8]> {
         (!self.broken && self.depth == 0 && self.text == Text::Out && !self.envelope.is_empty())
             .then_some(&self.envelope)
     }
@@ -118,17 +118,17 @@ const KEPT_BYTES: usize = 64 << 10;
 
 /// The events of a watch, a line each.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(crate) struct Events {
     line: Vec<u8>,
     /// The line is longer than an object may be.
     skipping: bool,
     /// Events that were too long.
-    pub(super) too_large: u64,
+    pub(crate) too_large: u64,
 }
 
 impl Events {
     /// The next piece; each line that it ends is handed out, without its end.
-    pub(super) fn feed(&mut self, mut piece: &[u8], mut whole: impl FnMut(&[u8])) {
+    pub(crate) fn feed(&mut self, mut piece: &[u8], mut whole: impl FnMut(&[u8])) {
         while let Some(at) = memchr::memchr(b'\n', piece) {
             self.keep(&piece[..at]);
             match std::mem::take(&mut self.skipping) {

@@ -4,7 +4,7 @@
 //! Invariant: a token is read again when it is old, and when a server refuses it; certificates are read again with each new
 //! client, and there is a new one after each failed request.
 
-use super::options::{Access, Server};
+use super::{Access, Server};
 use crate::log;
 use bytes::Bytes;
 use codecs::conf::{Diagnostics, Entry, Section, Span};
@@ -22,13 +22,13 @@ const TOKEN_BYTES_MAX: usize = 1 << 20;
 
 /// Whom to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whom {
+pub(crate) enum Whom {
     Api,
     Kubelet,
 }
 
-/// Both servers.
-pub(super) struct Api {
+/// The API server and the kubelet.
+pub(crate) struct Api {
     /// For messages.
     name: String,
     access: Access,
@@ -44,7 +44,7 @@ struct Token {
 }
 
 impl Api {
-    pub(super) fn new(access: Access, name: &str) -> Api {
+    pub(crate) fn new(access: Access, name: &str) -> Api {
         Api {
             name: name.to_owned(),
             access,
@@ -54,12 +54,12 @@ impl Api {
         }
     }
 
-    pub(super) fn access(&self) -> &Access {
+    pub(crate) fn access(&self) -> &Access {
         &self.access
     }
 
     /// A GET; the error says what failed. An answer of any status is one.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         whom: Whom,
         path: &str,
@@ -132,12 +132,17 @@ impl Api {
         };
         let on = |on: bool| if on { "on" } else { "off" };
         // A watch is silent for long: without probes nobody would see that its server is gone.
-        for (key, value) in [
+        let probes = [
             ("net.tcp_keepalive", "on"),
             ("net.tcp_keepalive_time", "30"),
             ("net.tcp_keepalive_interval", "10"),
             ("net.tcp_keepalive_probes", "3"),
-        ] {
+        ];
+        let own = &self.access.net;
+        for (key, value) in probes.into_iter().filter(|(key, _)| !own.iter().any(|(k, _)| k == key)) {
+            set(key, value);
+        }
+        for (key, value) in own {
             set(key, value);
         }
         set("tls", on(https));
@@ -203,7 +208,7 @@ async fn printed(command: &str) -> Option<Vec<u8>> {
 }
 
 /// A name as it may stand in a path or a query.
-pub(super) fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
