@@ -94,7 +94,7 @@ mod tests {
         ) {
             let plugin = FILTERS[at];
             let (filter, diagnostics) = try_configure(plugin, &lines, &HashMap::new());
-            prop_assert_eq!(filter.is_none(), diagnostics.has_errors(), "{:?}", diagnostics.list);
+            prop_assert!(filter.is_some() || diagnostics.has_errors(), "refused without a word");
             for record in filter.iter().flat_map(|_| RECORDS) {
                 let (output, _) = run(&**filter.as_ref().expect("it was made"), record, &mut Timestamp::default());
                 prop_assert!(output.is_none_or(|json| json.starts_with('{') && json.ends_with('}')), "not a map");

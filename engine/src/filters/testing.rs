@@ -53,14 +53,15 @@ pub(super) fn try_configure(
     let context =
         Context { name: plugin.name, parsers, multiline: &multiline, variables: &variables, folder: None };
     let filter = (plugin.configure)(&section(lines), &context, &mut diagnostics);
-    assert_eq!(filter.is_none(), diagnostics.has_errors(), "{lines}: {:?}", diagnostics.list);
+    assert!(filter.is_some() || diagnostics.has_errors(), "{lines}: refused without a word");
     (filter, diagnostics)
 }
 
 /// A filter from lines that must be right.
 pub(super) fn configure(plugin: &Plugin, lines: &str) -> Arc<dyn Filter> {
     let (filter, diagnostics) = try_configure(plugin, lines, &HashMap::new());
-    filter.unwrap_or_else(|| panic!("{lines}: {:?}", diagnostics.list))
+    assert!(!diagnostics.has_errors(), "{lines}: {:?}", diagnostics.list);
+    filter.expect("a filter, for nothing is wrong")
 }
 
 /// Checks that the lines are refused, with this in a message.

@@ -132,10 +132,10 @@ pub(super) fn health(monitor: &Monitor) -> (String, bool) {
         ("status", text(if good { "ok" } else { "error" })),
         ("errors", errors.to_string()),
         ("retries_failed", retries_failed.to_string()),
-        ("dead_outputs", monitor.health.dead(limits.period).to_string()),
         ("error_limit", limits.errors_max.to_string()),
         ("retry_failure_limit", limits.retries_failed_max.to_string()),
         ("period_limit", limits.period.as_secs().to_string()),
+        ("dead_outputs", monitor.health.dead(limits.period).to_string()),
     ]);
     (body, good)
 }

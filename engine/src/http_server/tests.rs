@@ -171,7 +171,7 @@ fn json_answers_key_for_key() {
     let metrics = r#"{"input":{"tail.0":{"records":5,"bytes":15,"files_opened":1,"files_closed":0,"files_rotated":0,"multiline_truncated":0,"long_line_truncated":0,"long_line_skipped":0},"dummy.1":{"records":0,"bytes":0}},"filter":{"grep.0":{"drop_records":1,"add_records":0,"records":5,"bytes":0,"drop_bytes":0}},"output":{"stdout.0":{"proc_records":4,"proc_bytes":116,"errors":0,"retries":0,"retries_failed":0,"dropped_records":2,"retried_records":0}}}"#;
     let storage = r#"{"storage_layer":{"chunks":{"total_chunks":2,"mem_chunks":2,"fs_chunks":0,"fs_chunks_up":0,"fs_chunks_down":0}},"input_chunks":{"tail.0":{"status":{"overlimit":false,"mem_size":"1.5K","mem_limit":"47.7M"},"chunks":{"total":2,"up":2,"down":0,"busy":2,"busy_size":"1.5K"}},"dummy.1":{"status":{"overlimit":false,"mem_size":"0b","mem_limit":"0b"},"chunks":{"total":0,"up":0,"down":0,"busy":0,"busy_size":"0b"}}}}"#;
     let uptime = r#"{"uptime_sec":0,"uptime_hr":"Fluent Bit has been running:  0 day, 0 hour, 0 minute and 0 second"}"#;
-    let health = r#"{"status":"ok","errors":0,"retries_failed":0,"error_limit":1,"retry_failure_limit":1,"period_limit":60}"#;
+    let health = r#"{"status":"ok","errors":0,"retries_failed":0,"error_limit":1,"retry_failure_limit":1,"period_limit":60,"dead_outputs":0}"#;
     for (path, want) in [
         ("/api/v1/metrics", metrics),
         ("/api/v1/uptime", uptime),
