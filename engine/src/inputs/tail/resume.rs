@@ -5,6 +5,7 @@
 //! piece is gone on with only where its bytes are those that were delivered.
 
 use super::Tail;
+use super::copies::originals;
 use super::database::{Marker, Row};
 use super::discover::coarse_now;
 use super::glob;
@@ -45,8 +46,10 @@ pub(super) struct Remembered {
     displaced: Vec<(Known, Id)>,
     /// Files of which nothing is known but their inode: what they held may have been rotated away.
     unsure: Vec<Id>,
-    /// Paths at which a piece of another path stands now.
+    /// Paths at which a piece of another path stands now, or may.
     renamed: Vec<PathBuf>,
+    /// Paths of which something is known.
+    paths: HashSet<PathBuf>,
 }
 
 impl Tail {
@@ -75,6 +78,10 @@ impl Tail {
                 None => drop(db.delete_piece(piece.id)),
             }
         }
+        for known in remembered.by_row.values() {
+            let path = if known.piece.path.is_empty() { &known.row.name } else { &known.piece.path };
+            remembered.paths.insert(PathBuf::from(path));
+        }
         self.remembered = remembered;
     }
 
@@ -88,13 +95,16 @@ impl Tail {
         Some(Known { piece: piece.unwrap_or(Piece { row: row.id, ..Piece::default() }), row })
     }
 
-    /// True when what is at this path now is a piece of another path: it gets its place there.
+    /// True when what is at this path now is a piece of another path, or may be: it gets its place there.
     pub(super) fn is_of_another_path(&mut self, path: &Path, inode: u64) -> bool {
         if !self.first_scan || self.settings.compare_filename {
             return false;
         }
-        let known = self.known(inode);
-        let elsewhere = known.is_some_and(|k| k.piece.id != 0 && Path::new(&k.piece.path) != path);
+        let elsewhere = match self.known(inode) {
+            Some(known) => known.piece.id != 0 && Path::new(&known.piece.path) != path,
+            // It may hold what is looked for under another name: compressed, say.
+            None => originals(path).iter().any(|original| self.remembered.paths.contains(original)),
+        };
         if elsewhere {
             self.remembered.renamed.push(path.to_owned());
         }
@@ -325,7 +335,7 @@ impl Tail {
         let current = self.by_path.get(path).and_then(|slot| self.slots.get(*slot)).and_then(|s| s.current);
         let mut missed: Vec<Listed> = Vec::new();
         for listed in files.iter().filter(|f| f.is_rotated(path) && f.size > 0) {
-            let known = self.by_inode.contains_key(&listed.key)
+            let known = !self.is_free(&listed.key, current)
                 || begins_with_any(&listed.path, heads)
                 || self.is_copy_of(current, listed)
                 // Plain and compressed at once, while it is being compressed.
@@ -382,7 +392,13 @@ impl Tail {
         if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
             slot.chain = Some(chain);
         } else if held {
-            let slot = Slot { path: path.to_owned(), current: None, chain: Some(chain), names: Vec::new() };
+            let slot = Slot {
+                path: path.to_owned(),
+                current: None,
+                chain: Some(chain),
+                names: Vec::new(),
+                aside: None,
+            };
             let slot = self.slots.insert(slot);
             self.by_path.insert(path.to_owned(), slot);
             self.register_names(slot);
