@@ -4,7 +4,7 @@
 //!
 //! The rule. A new file whose name is that of an open file and something more (`app.log.1.gz`, `app-20260101.log`) is a
 //! *copy* as long as its text, compressed or not, is byte for byte the beginning of what that file holds; it must be all
-//! of it, or [`HEAD_BYTES`] at least, which two files do not share by chance. A copy is not handed on: the
+//! of it (or of another copy), or [`HEAD_BYTES`] at least, which two files do not share by chance. A copy is not handed on: the
 //! file itself is read. As soon as one byte differs, or the copy goes on where it ended, it is a file of its own and is
 //! read from its head. So a file that begins alike (a banner) is delivered in full, and what is in doubt comes twice
 //! rather than never.
@@ -102,7 +102,7 @@ impl Tail {
         let Some(path) = path else { return };
         let candidates = self.candidates(id, Path::new(&*path));
         for &candidate in &candidates {
-            let Some(file) = self.files.get(candidate) else { continue };
+            let Some(file) = self.files.get(candidate).filter(|f| !f.finished) else { continue };
             // What it held is gone: this may be the copy that was made of it before.
             if !is_intact(file) {
                 self.truncated(candidate);
@@ -167,7 +167,7 @@ impl Tail {
             return self.next_original(id, others);
         };
         let same = holds(model, at, &text);
-        if !same && !is_intact(model) {
+        if !same && !model.finished && !is_intact(model) {
             self.truncated(original);
             return self.queue(id);
         }
@@ -183,7 +183,14 @@ impl Tail {
     /// All that a copy holds now was compared.
     fn compared(&mut self, id: Id, original: Id, others: Vec<Id>) {
         let (Some(file), Some(model)) = (self.files.get(id), self.files.get(original)) else { return };
-        if file.line_at < HEAD_BYTES as u64 && file.line_at != size_of(model) {
+        // A short one must be all that the original holds, or as much as another copy of it.
+        let whole = |text: u64| {
+            let copies = self.copies_of(original);
+            let mut others =
+                copies.iter().filter(|copy| **copy != id).filter_map(|copy| self.files.get(*copy));
+            text == size_of(model) || others.any(|copy| copy.at_eof && copy.line_at == text)
+        };
+        if file.line_at < HEAD_BYTES as u64 && !whole(file.line_at) {
             return self.next_original(id, others);
         }
         self.reached_end(id);
@@ -286,10 +293,10 @@ fn size_of(file: &File) -> u64 {
     rustix::fs::fstat(&file.fd).map_or(0, |s| s.st_size as u64)
 }
 
-/// True while the file ends, as far as it was read, with what was read.
+/// True while the file begins and ends, as far as it was read, with what was read.
 fn is_intact(file: &File) -> bool {
-    let read = file.last.get();
-    read.is_empty() || last_bytes(file, file.read_at).get() == read
+    let text = readable_head(file, false).unwrap_or_default();
+    file.head.begins(&text) && last_bytes(file, file.read_at).get() == file.last.get()
 }
 
 /// True when these bytes stand at this offset.

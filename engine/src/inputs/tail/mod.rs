@@ -2,7 +2,8 @@
 //!
 //! Owns: the plugin, its compiled settings, the event loop of one input (one thread, one inotify, one ring).
 //! Never: looks inside a line (the decoder does, on the workers). Parts: `discover` (which files), `read` (lines),
-//! `rows` (the `DB`), `spare` (without it), `resume` (after a restart), `state` (the data).
+//! `rows` (the `DB`), `spare` (without it), `resume` (after a restart), `copies` (what comes twice), `turns` (more files
+//! than descriptors), `state` (the data).
 
 mod copies;
 mod cut;

@@ -167,27 +167,20 @@ impl Tail {
 
     fn follow_aside(&mut self, slot: Id, aside: &Aside, chain: Id) {
         let Some(path) = self.slots.get(slot).map(|s| s.path.clone()) else { return };
-        let listed = Folders::default().list(&path).into_iter().find(|f| f.key == aside.key);
-        let Some(listed) = listed else {
-            let unread = aside.seen.saturating_sub(aside.size);
-            return self.lost(
-                &path.to_string_lossy(),
-                unread,
-                "it was removed before a descriptor was free for it",
-            );
-        };
         let free = !self.by_inode.contains_key(&aside.key);
-        if listed.size > aside.size
-            && free
-            && let Some(mut file) = aside.identity.open(&listed.path, true)
-        {
-            file.chain = chain;
-            (file.submitted, file.delivered) = (file.line_at, file.line_at);
-            if let Some(known) = self.known(aside.key.1) {
-                (file.row, file.piece) = (known.row.id, known.piece.id);
-            }
-            let id = self.insert_orphan(file);
-            self.place_before(id, chain, None);
+        let listed = Folders::default().list(&path).into_iter().find(|f| f.key == aside.key && free);
+        // Known by its inode, it is not taken for one that was never seen, though all of it was read.
+        let Some(mut file) = listed.and_then(|listed| aside.identity.open(&listed.path, true)) else {
+            let unread = aside.seen.saturating_sub(aside.size);
+            let why = "it was removed, or moved far, before a descriptor was free for it";
+            return self.lost(&path.to_string_lossy(), unread, why);
+        };
+        file.chain = chain;
+        (file.submitted, file.delivered) = (file.line_at, file.line_at);
+        if let Some(known) = self.known(aside.key.1) {
+            (file.row, file.piece) = (known.row.id, known.piece.id);
         }
+        let id = self.insert_orphan(file);
+        self.place_before(id, chain, None);
     }
 }
