@@ -192,7 +192,7 @@ impl Tail {
 
     /// A name went away: renamed (then `cookie` leads to the new one) or removed.
     fn gone(&mut self, key: (Folder, OsString), cookie: u32) {
-        let Some(name) = self.names.get_mut(&key) else { return };
+        let Some(name) = self.names.get_mut(&key) else { return self.gone_unseen(&key, cookie) };
         let (file, slots) = (name.file.take(), name.slots.clone());
         self.drop_name_if_empty(&key);
         if let Some(id) = file {
@@ -210,8 +210,18 @@ impl Tail {
             }
         }
         if cookie != 0 {
-            self.moved.push(Moved { cookie, file, slots });
+            self.moved.push(Moved { cookie, file, slots, path: None });
         }
+    }
+
+    /// A name went away of which nothing is known: made, maybe written to, and renamed between two looks.
+    fn gone_unseen(&mut self, key: &(Folder, OsString), cookie: u32) {
+        let path = self.watcher.path(key.0).map(|folder| folder.join(&key.1));
+        let Some(path) = path.filter(|path| cookie != 0 && self.tells_of_new_files() && self.wants(path))
+        else {
+            return;
+        };
+        self.moved.push(Moved { cookie, file: None, slots: Vec::new(), path: Some(path) });
     }
 
     /// The other half of a rename: the file has a new name. When it was never seen under the old one (made and renamed
@@ -224,10 +234,16 @@ impl Tail {
             if moved.file == Some(id) || self.files.get(id).is_some_and(|f| f.name.is_none()) {
                 self.rename(id, name);
             }
-        } else if meta.is_file()
-            && let Some(&slot) = moved.slots.first()
-        {
-            self.open_missed(&path, slot);
+        } else if meta.is_file() {
+            let vacant = moved.path.filter(|path| !self.by_path.contains_key(path));
+            let made = vacant.and_then(|path| {
+                self.chain_at(&path, false)?;
+                self.by_path.get(&path).copied()
+            });
+            if let Some(slot) = moved.slots.first().copied().or(made) {
+                self.open_missed(&path, slot);
+            }
+            made.into_iter().for_each(|slot| self.forget_vacant(slot));
         }
     }
 
@@ -705,6 +721,8 @@ pub(super) struct Moved {
     file: Option<Id>,
     /// The paths that the name belongs to.
     slots: Vec<Id>,
+    /// The name, where nothing was known of it.
+    path: Option<PathBuf>,
 }
 
 pub(super) fn open_file(path: &Path) -> rustix::io::Result<(rustix::fd::OwnedFd, rustix::fs::Stat)> {

@@ -338,7 +338,7 @@ fn renamed_files_that_the_pattern_finds() {
 fn copied_files_that_the_pattern_finds() {
     all_come_out_whole(
         "a.log*",
-        &[Write, Part, Part, CopyAside, Truncate, Look, Look, Commit, Commit, Kill, Delete],
+        &[Write, Write, Write, CopyAside, Truncate, Look, Look, Commit, Commit, Kill, Delete],
     );
 }
 
@@ -348,6 +348,19 @@ fn compressed_files_that_the_pattern_finds() {
         "a.log*",
         &[Write, Write, Rename, Create, Compress, Look, Look, Commit, Commit, Delete],
     );
+}
+
+#[test]
+fn a_file_that_comes_and_is_renamed_between_two_looks() {
+    for steps in [
+        &[Look, Rename, Commit, Delete, Kill, Create, Part, Rename, Look][..],
+        &[Rename, Look, Commit, Delete, Kill, Create, Write, Rename, Look],
+        &[Rename, Look, Commit, Delete, Kill, Create, Write, Rename, Create, Write, Rename, Look, Kill],
+    ] {
+        for pattern in ["a.log", "a.log*"] {
+            assert_eq!(run(pattern, steps), None, "{pattern} {steps:?}");
+        }
+    }
 }
 
 #[test]

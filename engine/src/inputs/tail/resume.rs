@@ -378,7 +378,7 @@ impl Tail {
     }
 
     /// The chain of a path. Without a file there, the path is kept for the one that will come.
-    fn chain_at(&mut self, path: &Path, empty: bool) -> Option<Id> {
+    pub(super) fn chain_at(&mut self, path: &Path, empty: bool) -> Option<Id> {
         let slot = self.by_path.get(path).copied();
         if let Some(chain) = slot.and_then(|slot| self.slots.get(slot)).and_then(|slot| slot.chain) {
             return Some(chain);
@@ -387,7 +387,7 @@ impl Tail {
             return None;
         }
         let tag = self.settings.tagger.tag(path).unwrap_or_else(|_| self.settings.tagger.pattern());
-        let held = self.names(path);
+        let held = self.wants(path);
         let chain = self.new_chain(tag.into(), path.to_string_lossy().into(), held);
         if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
             slot.chain = Some(chain);
@@ -407,7 +407,7 @@ impl Tail {
     }
 
     /// True when a pattern names the path, and none excludes it.
-    fn names(&self, path: &Path) -> bool {
+    pub(super) fn wants(&self, path: &Path) -> bool {
         let text = path.as_os_str().as_bytes();
         self.settings.patterns.iter().any(|pattern| pattern.matches(path))
             && !self.settings.exclude.iter().any(|pattern| glob::matches(pattern, text, false))
@@ -416,8 +416,8 @@ impl Tail {
     /// False for what another input remembers in the same `DB`.
     fn owns(&self, known: &Known) -> bool {
         match known.piece.path.as_str() {
-            "" => self.names(Path::new(&known.row.name)) || self.successor_of(&known.row).is_some(),
-            path => self.names(Path::new(path)),
+            "" => self.wants(Path::new(&known.row.name)) || self.successor_of(&known.row).is_some(),
+            path => self.wants(Path::new(path)),
         }
     }
 
@@ -448,7 +448,7 @@ impl Tail {
     /// Forgets what was done with at paths that are no more.
     fn forget_done_of_others(&mut self, done: &HashMap<String, Vec<Marker>>) {
         let Some(db) = &self.database else { return };
-        for path in done.keys().filter(|path| self.names(Path::new(path))) {
+        for path in done.keys().filter(|path| self.wants(Path::new(path))) {
             if !self.by_path.contains_key(Path::new(path)) {
                 drop(db.forget_done(path));
             }
