@@ -22,6 +22,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Text that is compared in one turn of a file.
 const TURN_BYTES: usize = 256 * 1024;
+/// Files that were rotated away last, among which a copy looks for its original.
+const ORPHANS_MAX: usize = 256;
 /// Compressed bytes that are read at once.
 const COMPRESSED_BYTES: usize = 64 * 1024;
 
@@ -140,15 +142,21 @@ impl Tail {
     /// Open files whose text a new file at `path` may repeat: what stands, or stood, at the paths that its name was made of.
     fn candidates(&self, id: Id, path: &Path) -> Vec<Id> {
         let mut known = HashSet::from([id]);
-        let slots = originals(path).into_iter().filter_map(|base| self.slots.get(*self.by_path.get(&base)?));
+        let bases = originals(path);
+        let slots = bases.iter().filter_map(|base| self.slots.get(*self.by_path.get(base)?));
         let ids = slots.flat_map(|slot| {
             let current = slot.current.and_then(|id| self.files.get(id)).map(|f| f.chain);
             let chains = [slot.chain, current].into_iter().flatten().filter_map(|c| self.chains.get(c));
             let members: Vec<Id> = chains.flat_map(|c| c.members.iter().copied()).collect();
             slot.current.into_iter().chain(members)
         });
+        // What was rotated away may have a chain of its own.
+        let left = self.orphans.iter().rev().take(ORPHANS_MAX).copied().filter(|id| {
+            let chain = self.files.get(*id).and_then(|f| self.chains.get(f.chain));
+            chain.is_some_and(|c| bases.iter().any(|base| base == Path::new(&*c.path)))
+        });
         let fits = |id: &Id| self.files.get(*id).is_some_and(|f| f.copy.is_none() && f.gzip.is_none());
-        ids.filter(|id| known.insert(*id)).filter(fits).collect()
+        ids.chain(left).filter(|id| known.insert(*id)).filter(fits).collect()
     }
 
     /// Compares the next bytes of a copy.

@@ -351,6 +351,12 @@ fn compressed_files_that_the_pattern_finds() {
 }
 
 #[test]
+fn what_was_never_seen_at_its_path_is_compressed() {
+    let steps = [Write, Rename, Create, Rename, Create, Write, Compress, Rename, Look, Compress];
+    assert_eq!(run("a.log*", &steps), None);
+}
+
+#[test]
 fn a_file_that_comes_and_is_renamed_between_two_looks() {
     for steps in [
         &[Look, Rename, Commit, Delete, Kill, Create, Part, Rename, Look][..],
