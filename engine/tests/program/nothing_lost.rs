@@ -23,7 +23,7 @@ const STOPS: usize = 12;
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_millis(1000);
 /// A life that goes on for so long after its first delivery has written offsets. Whoever is killed before that, whenever it
 /// is started, gets nowhere: of `SHORT_MAX` + 1 lives in a row, one is longer.
-const COMMITTED_AFTER: Duration = Duration::from_millis(100);
+const COMMITTED_AFTER: Duration = Duration::from_millis(400);
 /// See [`COMMITTED_AFTER`].
 const SHORT_MAX: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -150,8 +150,9 @@ struct Tail {
     write_rows_at: Option<Instant>,
     /// When rows were written last.
     rows_written: Option<Instant>,
-    /// When it began to read.
+    /// When it began to read, and when the first delivery was seen.
     begun: Instant,
+    delivering: Option<Instant>,
     database_down: bool,
     /// The `DB` could not be opened: it is in memory, and tried again at this time.
     reopen_at: Option<Instant>,
@@ -497,6 +498,7 @@ impl Tail {
             write_rows_at: None,
             rows_written: None,
             begun: Instant::now(),
+            delivering: None,
             database_down: false,
             reopen_at,
             events: Vec::new(),

@@ -28,6 +28,7 @@ impl Tail {
             return;
         }
         for chain in self.news.take() {
+            self.delivering.get_or_insert_with(Instant::now);
             let Some(c) = self.chains.get(chain) else { continue };
             let Some(position) = c.cursor.as_ref().map(|cursor| cursor.take()) else { continue };
             if position >= c.end {
@@ -47,9 +48,14 @@ impl Tail {
         }
     }
 
-    /// How long offsets wait to be written: a quarter of the time that it runs, at most [`WRITE_EVERY`].
+    /// How long offsets wait to be written: a quarter of the time since the first delivery (before that, a part of the time
+    /// that it runs), at most [`WRITE_EVERY`].
     pub(super) fn write_pause(&self, now: Instant) -> Duration {
-        (now.saturating_duration_since(self.begun) / 4).clamp(WRITE_FIRST, WRITE_EVERY)
+        let pause = match self.delivering {
+            Some(since) => now.saturating_duration_since(since) / 4,
+            None => now.saturating_duration_since(self.begun) / 16,
+        };
+        pause.clamp(WRITE_FIRST, WRITE_EVERY)
     }
 
     fn delivered(&mut self, chain: Id, id: Id, position: Position) {
