@@ -13,16 +13,16 @@ pub struct Control {
     /// Exit code, when it is not 0.
     code: AtomicI32,
     reloading: AtomicBool,
-    /// Inputs that have not reached a natural end.
+    /// Inputs that end by themselves and have not yet.
     unfinished: AtomicUsize,
     changed: Notify,
     wakes: Mutex<Vec<std::sync::Arc<crate::inputs::shared::Wake>>>,
 }
 
 impl Control {
-    /// An input exists; `wake` is rung when the program stops.
-    pub fn add_input(&self, wake: std::sync::Arc<crate::inputs::shared::Wake>) {
-        self.unfinished.fetch_add(1, Ordering::AcqRel);
+    /// An input exists; `wake` is rung when the program stops; `ends` when it ends by itself.
+    pub fn add_input(&self, wake: std::sync::Arc<crate::inputs::shared::Wake>, ends: bool) {
+        self.unfinished.fetch_add(usize::from(ends), Ordering::AcqRel);
         self.wakes.lock().expect("wake lock").push(wake);
     }
 
@@ -92,7 +92,7 @@ impl Control {
         self.code.load(Ordering::Acquire)
     }
 
-    /// An input reached its natural end; when all have, the program stops.
+    /// An input reached its natural end; when all that have one did, the program stops.
     pub fn input_finished(&self) {
         if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.stop();

@@ -580,7 +580,7 @@ fn start_inputs(
             common,
         )
         .map_err(|e| format!("{}: cannot make an eventfd: {e}", planned.name))?;
-        common.control.add_input(input.wake());
+        common.control.add_input(input.wake(), planned.configured.input.ends());
         shared.push(input.clone());
         waiting.push((planned.configured.input, input, planned.name));
     }

@@ -72,6 +72,10 @@ pub struct Configured {
 pub trait Input: Send {
     /// Called once, on a thread of its own.
     fn run(self: Box<Self>, context: InputContext);
+    /// True when it ends by itself ([`Engine::finished`]): the program then waits for its end, and no longer.
+    fn ends(&self) -> bool {
+        false
+    }
 }
 
 /// A source that an input opened; dropping it closes the source: what is pending in it is flushed.
@@ -132,7 +136,7 @@ pub trait Engine: Send + Sync {
     fn drained(&self) -> bool;
     /// Counters of this input.
     fn metrics(&self) -> &crate::metrics::InputMetrics;
-    /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all have, the program ends.
+    /// This input reached its natural end (`Exit_On_Eof`, stdin closed); when all that have one did, the program ends.
     fn finished(&self);
     /// Ends the program after flushing, telling why; its exit code tells of a failure.
     fn fail(&self, message: String);

@@ -109,6 +109,10 @@ struct Reading {
 }
 
 impl Input for Reading {
+    fn ends(&self) -> bool {
+        true
+    }
+
     fn run(self: Box<Self>, engine: InputContext) {
         match rustix::io::dup(std::io::stdin()) {
             Ok(fd) => self.read(fd, &engine),

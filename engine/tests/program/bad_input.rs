@@ -255,6 +255,72 @@ fn two_thousand_idle_files_cost_a_descriptor_each_and_nothing_else() {
     assert!(of("task").count() <= threads + 8, "{threads} threads, then {}", of("task").count());
 }
 
+/// Files beyond the limit of descriptors, each with `text`; the command that starts the program under that limit.
+fn beyond_the_limit(folder: &Path, text: impl Fn(usize) -> String) -> Command {
+    for n in 0..WAITING {
+        std::fs::write(folder.join(format!("logs/w{n}.log")), text(n)).unwrap();
+    }
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\""]).arg(program());
+    command
+}
+
+/// Several times the files that may be open.
+const WAITING: usize = 400;
+
+#[test]
+fn more_files_than_descriptors_are_read_in_turns() {
+    for more in ["", " db tail.db\n", " inotify_watcher off\n progress_check_interval 1\n"] {
+        let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());
+        let command = beyond_the_limit(folder.path(), |n| format!("{n} first\n{n} ha"));
+        let engine = Engine::start_by(command, folder.path(), &conf(&sink, monitor, more));
+        let all = |what: &str| {
+            let mut got: Vec<String> = sink.logs();
+            got.retain(|log| log.ends_with(what));
+            got.sort_unstable();
+            let mut expected: Vec<String> = (0..WAITING).map(|n| format!("{n} {what}")).collect();
+            expected.sort_unstable();
+            got == expected
+        };
+        assert!(wait_for(PATIENCE, || all("first")), "{more}\n{}", engine.messages());
+        // All of them go on; some are rotated while they are put aside.
+        for n in 0..WAITING {
+            let path = folder.path().join(format!("logs/w{n}.log"));
+            let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(format!("lf\n{n} second\n").as_bytes()).unwrap();
+            if n % 50 == 7 {
+                std::fs::rename(&path, path.with_extension("log.1")).unwrap();
+                std::fs::write(&path, format!("{n} third\n")).unwrap();
+            }
+        }
+        assert!(wait_for(PATIENCE, || all("half") && all("second")), "{more}\n{}", engine.messages());
+        let third = || sink.logs().iter().filter(|log| log.ends_with("third")).count();
+        assert!(wait_for(PATIENCE, || third() == WAITING / 50), "{more}\n{}", engine.messages());
+        // What was read to its end and put aside is known when it is renamed.
+        let path = folder.path().join("logs/w3.log");
+        std::fs::rename(&path, path.with_extension("log.1")).unwrap();
+        std::fs::write(&path, "3 fourth\n").unwrap();
+        assert!(wait_for(PATIENCE, || sink.logs().iter().any(|log| log == "3 fourth")), "{more}");
+        assert_eq!(sink.count(), 3 * WAITING + WAITING / 50 + 1, "nothing comes twice");
+        assert_eq!(engine.messages().matches("no more may be").count(), 1);
+        assert_eq!(engine.stop(PATIENCE).0, Some(0));
+    }
+}
+
+#[test]
+fn exit_on_eof_reads_more_files_than_descriptors() {
+    let (folder, sink) = (Folder::new(), Sink::start());
+    let command = beyond_the_limit(folder.path(), |n| format!("{n} a\n{n} b\n"));
+    let conf = conf(&sink, free_port(), " exit_on_eof on\n");
+    // What has no end is not waited for.
+    let conf = format!("{conf}[INPUT]\n name dummy\n tag none\n");
+    let mut engine = Engine::start_by(command, folder.path(), &conf);
+    let status = engine.ended(PATIENCE);
+    assert_eq!(status.and_then(|s| s.code()), Some(0), "{}", engine.messages());
+    let lines = sink.logs().iter().filter(|log| log.ends_with(" a") || log.ends_with(" b")).count();
+    assert_eq!(lines, 2 * WAITING);
+}
+
 #[test]
 fn a_damaged_db_is_put_aside() {
     let (folder, sink, monitor) = (Folder::new(), Sink::start(), free_port());

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 /// Links that are followed before a path counts as a loop, as in the kernel.
 const LINKS_MAX: usize = 40;
@@ -192,7 +192,7 @@ impl Tail {
 
     /// A name went away: renamed (then `cookie` leads to the new one) or removed.
     fn gone(&mut self, key: (Folder, OsString), cookie: u32) {
-        let Some(name) = self.names.get_mut(&key) else { return };
+        let Some(name) = self.names.get_mut(&key) else { return self.gone_unseen(&key, cookie) };
         let (file, slots) = (name.file.take(), name.slots.clone());
         self.drop_name_if_empty(&key);
         if let Some(id) = file {
@@ -210,8 +210,18 @@ impl Tail {
             }
         }
         if cookie != 0 {
-            self.moved.push(Moved { cookie, file, slots });
+            self.moved.push(Moved { cookie, file, slots, path: None });
         }
+    }
+
+    /// A name went away of which nothing is known: made, maybe written to, and renamed between two looks.
+    fn gone_unseen(&mut self, key: &(Folder, OsString), cookie: u32) {
+        let path = self.watcher.path(key.0).map(|folder| folder.join(&key.1));
+        let Some(path) = path.filter(|path| cookie != 0 && self.tells_of_new_files() && self.wants(path))
+        else {
+            return;
+        };
+        self.moved.push(Moved { cookie, file: None, slots: Vec::new(), path: Some(path) });
     }
 
     /// The other half of a rename: the file has a new name. When it was never seen under the old one (made and renamed
@@ -224,10 +234,16 @@ impl Tail {
             if moved.file == Some(id) || self.files.get(id).is_some_and(|f| f.name.is_none()) {
                 self.rename(id, name);
             }
-        } else if meta.is_file()
-            && let Some(&slot) = moved.slots.first()
-        {
-            self.open_missed(&path, slot);
+        } else if meta.is_file() {
+            let vacant = moved.path.filter(|path| !self.by_path.contains_key(path));
+            let made = vacant.and_then(|path| {
+                self.chain_at(&path, false)?;
+                self.by_path.get(&path).copied()
+            });
+            if let Some(slot) = moved.slots.first().copied().or(made) {
+                self.open_missed(&path, slot);
+            }
+            made.into_iter().for_each(|slot| self.forget_vacant(slot));
         }
     }
 
@@ -254,9 +270,11 @@ impl Tail {
     pub(super) fn insert_missed(&mut self, path: &Path, chain: Id) -> Option<Id> {
         let (fd, stat) = open_file(path).ok()?;
         let key = (stat.st_dev, stat.st_ino);
-        if self.by_inode.contains_key(&key) {
+        let current = self.chains.get(chain).and_then(|c| c.members.last().copied());
+        if !self.is_free(&key, current) {
             return None;
         }
+        let paths = self.release_copy(&key);
         log!(
             Info,
             self.settings.name,
@@ -269,7 +287,9 @@ impl Tail {
         if file.gzip.is_none() {
             file.head = head_of(&file, u64::MAX);
         }
-        Some(self.insert_orphan(file))
+        let id = self.insert_orphan(file);
+        paths.into_iter().for_each(|path| self.adopt(path, id));
+        Some(id)
     }
 
     /// Gives a file its place in a chain: before `current` (last, where nothing is at the path), or in a chain of its own
@@ -383,8 +403,13 @@ impl Tail {
         if let Some(&id) = self.by_inode.get(&(meta.dev(), meta.ino())) {
             return self.adopt(path, id);
         }
-        let slot =
-            self.slots.insert(Slot { path: path.clone(), current: None, chain: None, names: Vec::new() });
+        let slot = self.slots.insert(Slot {
+            path: path.clone(),
+            current: None,
+            chain: None,
+            names: Vec::new(),
+            aside: None,
+        });
         self.by_path.insert(path, slot);
         self.open_in(slot, ignored);
     }
@@ -400,7 +425,7 @@ impl Tail {
     }
 
     /// A file that is open already has another name that matches: it is known, and not read again.
-    fn adopt(&mut self, path: PathBuf, id: Id) {
+    pub(super) fn adopt(&mut self, path: PathBuf, id: Id) {
         let Some(file) = self.files.get_mut(id) else { return };
         if file.slots > 0 || file.finished {
             return;
@@ -408,8 +433,13 @@ impl Tail {
         file.slots = 1;
         file.orphan_until = None;
         self.orphans.retain(|o| *o != id);
-        let slot =
-            self.slots.insert(Slot { path: path.clone(), current: Some(id), chain: None, names: Vec::new() });
+        let slot = self.slots.insert(Slot {
+            path: path.clone(),
+            current: Some(id),
+            chain: None,
+            names: Vec::new(),
+            aside: None,
+        });
         self.by_path.insert(path, slot);
         self.register_names(slot);
     }
@@ -435,6 +465,10 @@ impl Tail {
             }
             self.orphan(id);
         }
+        let now = meta.as_ref().map(|m| ((m.dev(), m.ino()), m.size()));
+        if self.is_aside(slot_id, now) {
+            return;
+        }
         match key {
             Some(key) if self.by_inode.contains_key(&key) => {
                 let id = self.by_inode[&key];
@@ -446,7 +480,10 @@ impl Tail {
                 }
             }
             Some(_) => self.open_in(slot_id, None),
-            None => self.forget_vacant(slot_id),
+            None => {
+                self.aside_is_gone(slot_id);
+                self.forget_vacant(slot_id);
+            }
         }
     }
 
@@ -497,15 +534,12 @@ impl Tail {
             },
         };
         self.told.retain(|(told, _)| told != &path);
-        let predecessor = self.chains.get(chain).and_then(|c| c.members.last().copied());
         let key = (stat.st_dev, stat.st_ino);
-        let file = File {
-            gzip: is_gzip(&path).then(|| Box::new(Gzip::new())),
-            after: predecessor,
-            slots: 1,
-            seen: coarse_now(),
-            ..new_file(fd, key, chain)
-        };
+        let mut file = new_file(fd, key, chain);
+        file.gzip = is_gzip(&path).then(|| Box::new(Gzip::new()));
+        let aside = self.take_up(slot_id, &file, stat.st_size as u64, chain);
+        let predecessor = self.chains.get(chain).and_then(|c| c.members.last().copied());
+        let file = File { after: predecessor, slots: 1, seen: coarse_now(), ..file };
         let id = self.files.insert(file);
         self.by_inode.insert(key, id);
         let number = self.number_in(chain, id);
@@ -517,7 +551,7 @@ impl Tail {
         }
         self.count_opened();
         self.register_names(slot_id);
-        let start = match (ignored, predecessor) {
+        let start = match (ignored.or(aside), predecessor) {
             (Some(at), _) => Start::At(at),
             (None, Some(_)) => Start::Head,
             (None, None) if self.reads_head() => Start::Head,
@@ -541,6 +575,10 @@ impl Tail {
         file.size = size;
         match self.resume(id, path, size) {
             Some(known) => at = known,
+            None if start == Start::Head => {
+                self.suspect(id, path);
+                self.dirty_row(id);
+            }
             None => self.dirty_row(id),
         }
         if let Some(file) = self.files.get_mut(id).filter(|f| size == 0 && f.after.is_none()) {
@@ -557,7 +595,7 @@ impl Tail {
         if file.gzip.is_some() {
             if at > 0 && at == size {
                 // Read to its end before.
-                (file.read_at, file.line_at) = (size, size);
+                super::identity::put_at_end(file, size);
             } else if at > 0 && super::identity::skip_text(file, at).is_none() {
                 return self.give_up(id, "cannot be expanded up to where it was delivered");
             }
@@ -573,8 +611,10 @@ impl Tail {
         if file.at_eof {
             return;
         }
-        file.bulk =
-            file.gzip.is_none() && !file.fresh && size - file.read_at >= self.settings.block_bytes as u64;
+        file.bulk = file.gzip.is_none()
+            && !file.fresh
+            && file.copy.is_none()
+            && size - file.read_at >= self.settings.block_bytes as u64;
         self.queue(id);
         if let Some(file) = self.files.get_mut(id) {
             file.at_eof = false;
@@ -582,7 +622,9 @@ impl Tail {
     }
 
     pub(super) fn dirty_row(&mut self, id: Id) {
-        if let Some(file) = self.files.get_mut(id).filter(|f| !f.row_dirty)
+        // A copy gets its row once it is decided what it is.
+        let undecided = |f: &File| f.copy.is_some() && f.delivered == 0;
+        if let Some(file) = self.files.get_mut(id).filter(|f| !f.row_dirty && !undecided(f))
             && self.database.is_some()
         {
             file.row_dirty = true;
@@ -654,49 +696,6 @@ impl Tail {
         }
     }
 
-    /// No path leads to the file any more: it was renamed away, or removed.
-    fn orphan(&mut self, id: Id) {
-        let Some(file) = self.files.get_mut(id) else { return };
-        file.slots = file.slots.saturating_sub(1);
-        if file.slots > 0 || file.finished || file.orphan_until.is_some() {
-            return;
-        }
-        file.orphan_until = Some(Instant::now() + self.settings.rotate_wait);
-        self.orphans.push(id);
-        self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
-        let name = name_of(file);
-        if let (Some(db), true, Some(name)) = (&self.database, file.row != 0, &name) {
-            drop(db.rotate(file.row, name));
-        }
-        if let (Some(chain), Some(name)) = (self.chains.get(file.chain), name) {
-            log!(
-                Info,
-                self.settings.name,
-                "inode={} handle rotation(): {} => {}",
-                file.key.1,
-                chain.path,
-                name.display()
-            );
-        }
-        self.queue(id);
-    }
-
-    /// An orphan was read to its end: when its time is over, that is all.
-    pub(super) fn orphan_at_end(&mut self, id: Id) {
-        let Some(until) = self.files.get(id).and_then(|f| f.orphan_until) else { return };
-        if Instant::now() >= until {
-            self.submit_last_line(id);
-            self.finish(id);
-        }
-    }
-
-    /// Looks at the orphans, of whose writes nobody may tell.
-    pub(super) fn look_at_orphans(&mut self) {
-        for id in self.orphans.clone() {
-            self.queue(id);
-        }
-    }
-
     pub(super) fn count_opened(&mut self) {
         (self.opened, self.opened_any) = (true, true);
         self.engine.metrics().files_opened.fetch_add(1, Relaxed);
@@ -722,6 +721,8 @@ pub(super) struct Moved {
     file: Option<Id>,
     /// The paths that the name belongs to.
     slots: Vec<Id>,
+    /// The name, where nothing was known of it.
+    path: Option<PathBuf>,
 }
 
 pub(super) fn open_file(path: &Path) -> rustix::io::Result<(rustix::fd::OwnedFd, rustix::fs::Stat)> {
@@ -772,6 +773,8 @@ pub(super) fn new_file(fd: rustix::fd::OwnedFd, key: (u64, u64), chain: Id) -> F
         again: false,
         stale: false,
         size: 0,
+        goes_on: false,
+        copy: None,
         row_dirty: false,
     }
 }
@@ -785,9 +788,4 @@ fn has_news(file: &File) -> bool {
 pub(super) fn coarse_now() -> (i64, i64) {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     (now.tv_sec, now.tv_nsec)
-}
-
-/// The name that an open file has now.
-fn name_of(file: &File) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/self/fd/{}", file.fd.as_raw_fd())).ok()
 }

@@ -32,6 +32,11 @@ impl Gzip {
         Gzip { inner: Decompress::new_gzip(15), input: Vec::new(), used: 0, between: true }
     }
 
+    /// True before the first byte.
+    pub(super) fn untouched(&self) -> bool {
+        self.input.is_empty() && self.inner.total_in() == 0
+    }
+
     /// Adds compressed bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.input.drain(..self.used);

@@ -10,7 +10,7 @@ use super::state::{File, LastBytes};
 use std::path::Path;
 
 /// First bytes of a file that tell it from others; log files begin with a time.
-const HEAD_BYTES: usize = 1024;
+pub(super) const HEAD_BYTES: usize = 1024;
 /// Compressed bytes that are read at once.
 const COMPRESSED_BYTES: usize = 64 * 1024;
 /// Text that is expanded at once while it is passed over.
@@ -135,7 +135,8 @@ impl Identity {
         file.gzip = Some(Box::new(Gzip::new()));
         if same && self.marker.size > 0 && self.check(&file, size) == Some(size) {
             // It was compressed all along, and read to its end.
-            return None;
+            put_at_end(&mut file, size);
+            return Some(file);
         }
         if self.head.size > 0 && !begins(self.head, &first_text(&file, self.head.size as usize)?) {
             return None;
@@ -165,13 +166,18 @@ pub(super) fn first_bytes(path: &Path) -> Vec<u8> {
 
 /// The first bytes of the text of an open file; none where it cannot be read.
 pub(super) fn text_head(file: &File, compressed: bool) -> Vec<u8> {
+    readable_head(file, compressed).unwrap_or_default()
+}
+
+/// The first bytes of the text of an open file; `None` where it cannot be read.
+pub(super) fn readable_head(file: &File, compressed: bool) -> Option<Vec<u8>> {
     if compressed {
-        return first_text(file, HEAD_BYTES).unwrap_or_default();
+        return first_text(file, HEAD_BYTES);
     }
     let mut bytes = vec![0; HEAD_BYTES];
-    let got = rustix::io::pread(&file.fd, bytes.as_mut_slice(), 0).unwrap_or(0);
+    let got = rustix::io::pread(&file.fd, bytes.as_mut_slice(), 0).ok()?;
     bytes.truncate(got);
-    bytes
+    Some(bytes)
 }
 
 fn marker_of_size(before: &LastBytes, size: u32) -> Marker {
@@ -187,6 +193,13 @@ fn first_text(file: &File, len: usize) -> Option<Vec<u8>> {
     gzip.feed(&compressed[..got]);
     gzip.expand_up_to(&mut text, len).ok()?;
     Some(text)
+}
+
+/// Places a compressed file that was read to its end before.
+pub(super) fn put_at_end(file: &mut File, size: u64) {
+    (file.read_at, file.line_at) = (size, size);
+    let text = text_head(file, true);
+    file.head.push(0, &text);
 }
 
 /// Expands a compressed file up to `at`; returns the bytes before it, `None` when it is damaged or shorter.

@@ -54,6 +54,8 @@ impl Dice {
 /// The file system, the writer, and the program.
 struct World {
     dir: ScratchDir,
+    /// What the program reads.
+    pattern: &'static str,
     /// Where the writer writes; `None` between a rename and the creation of the next file.
     there: bool,
     /// Copied, and not truncated yet.
@@ -74,11 +76,12 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    fn new(pattern: &'static str) -> World {
         let dir = ScratchDir::new();
         fs::write(dir.join("a.log"), "").expect("create");
         let mut world = World {
             dir,
+            pattern,
             there: true,
             copied: false,
             open: None,
@@ -96,7 +99,7 @@ impl World {
 
     fn start(&mut self) {
         let db = self.dir.join("tail.db").display().to_string();
-        let path = self.dir.join("a.log").display().to_string();
+        let path = self.dir.join(self.pattern).display().to_string();
         let settings =
             compiled(&[("Path", &path), ("DB", &db), ("Read_from_Head", "on"), ("DB.Sync", "off")]);
         let engine = Double::new();
@@ -234,19 +237,23 @@ impl World {
         self.kill();
         let (mut whole, mut broken) = (BTreeSet::new(), Vec::new());
         for life in &self.lives {
+            let mut once = BTreeSet::new();
+            let mut note = |whole: &mut BTreeSet<u64>, broken: &mut Vec<String>, n: &str| {
+                let n = n.parse().expect("number");
+                whole.insert(n);
+                broken.extend((!once.insert(n)).then(|| format!("{n} comes twice")));
+            };
             // What a source holds when the program is killed is nobody's loss: it was not committed.
             let mut open: HashMap<usize, &str> = HashMap::new();
             for handed in life {
                 for line in std::str::from_utf8(&handed.bytes).expect("text").lines() {
                     let (kind, n) = line.split_at(2);
                     match kind {
-                        ". " => _ = whole.insert(n.parse().expect("number")),
+                        ". " => note(&mut whole, &mut broken, n),
                         "P " => {
                             broken.extend(open.insert(handed.source, n).map(|n| format!("P {n} is alone")))
                         }
-                        _ if open.remove(&handed.source) == Some(n) => {
-                            _ = whole.insert(n.parse().expect("number"))
-                        }
+                        _ if open.remove(&handed.source) == Some(n) => note(&mut whole, &mut broken, n),
                         _ => broken.push(format!("F {n} is alone")),
                     }
                 }
@@ -263,8 +270,8 @@ fn steps(seed: u64, kinds: &[Step]) -> Vec<Step> {
 }
 
 /// Makes the steps that can be made; says what went wrong.
-fn run(steps: &[Step]) -> Option<String> {
-    let mut world = World::new();
+fn run(pattern: &'static str, steps: &[Step]) -> Option<String> {
+    let mut world = World::new(pattern);
     for &step in steps {
         if world.allows(step) {
             world.step(step);
@@ -276,13 +283,13 @@ fn run(steps: &[Step]) -> Option<String> {
 }
 
 /// Leaves out steps as long as it goes wrong without them.
-fn shrunk(mut steps: Vec<Step>) -> Vec<Step> {
+fn shrunk(pattern: &'static str, mut steps: Vec<Step>) -> Vec<Step> {
     let mut at = steps.len();
     while at > 0 {
         at -= 1;
         let mut fewer = steps.clone();
         fewer.remove(at);
-        if run(&fewer).is_some() {
+        if run(pattern, &fewer).is_some() {
             steps = fewer;
             at = at.min(steps.len());
         }
@@ -290,13 +297,13 @@ fn shrunk(mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
-fn all_come_out_whole(kinds: &[Step]) {
+fn all_come_out_whole(pattern: &'static str, kinds: &[Step]) {
     let from: u64 = std::env::var("RIPSAW_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     for seed in from..from + SEEDS {
         let steps = steps(seed, kinds);
-        if let Some(wrong) = run(&steps) {
-            let steps = shrunk(steps);
-            panic!("seed {seed}: {wrong}; shortest: {}: {steps:?}", run(&steps).unwrap_or_default());
+        if let Some(wrong) = run(pattern, &steps) {
+            let steps = shrunk(pattern, steps);
+            panic!("seed {seed}: {wrong}; shortest: {}: {steps:?}", run(pattern, &steps).unwrap_or_default());
         }
     }
 }
@@ -305,12 +312,61 @@ use Step::{Commit, Compress, CopyAside, Create, Delete, Kill, Look, Part, Rename
 
 #[test]
 fn renamed_files() {
-    all_come_out_whole(&[Write, Part, Part, Rename, Create, Look, Look, Commit, Commit, Kill, Delete]);
+    all_come_out_whole(
+        "a.log",
+        &[Write, Part, Part, Rename, Create, Look, Look, Commit, Commit, Kill, Delete],
+    );
 }
 
 #[test]
 fn copied_and_truncated_files() {
-    all_come_out_whole(&[Write, Part, Part, CopyAside, Truncate, Look, Look, Commit, Commit, Kill, Delete]);
+    all_come_out_whole(
+        "a.log",
+        &[Write, Part, Part, CopyAside, Truncate, Look, Look, Commit, Commit, Kill, Delete],
+    );
+}
+
+#[test]
+fn renamed_files_that_the_pattern_finds() {
+    all_come_out_whole(
+        "a.log*",
+        &[Write, Part, Part, Rename, Create, Look, Look, Commit, Commit, Kill, Delete],
+    );
+}
+
+#[test]
+fn copied_files_that_the_pattern_finds() {
+    all_come_out_whole(
+        "a.log*",
+        &[Write, Write, Write, CopyAside, Truncate, Look, Look, Commit, Commit, Kill, Delete],
+    );
+}
+
+#[test]
+fn compressed_files_that_the_pattern_finds() {
+    all_come_out_whole(
+        "a.log*",
+        &[Write, Write, Rename, Create, Compress, Look, Look, Commit, Commit, Delete],
+    );
+}
+
+#[test]
+fn what_was_never_seen_at_its_path_is_compressed() {
+    let steps = [Write, Rename, Create, Rename, Create, Write, Compress, Rename, Look, Compress];
+    assert_eq!(run("a.log*", &steps), None);
+}
+
+#[test]
+fn a_file_that_comes_and_is_renamed_between_two_looks() {
+    for steps in [
+        &[Look, Rename, Commit, Delete, Kill, Create, Part, Rename, Look][..],
+        &[Rename, Look, Commit, Delete, Kill, Create, Write, Rename, Look],
+        &[Rename, Look, Commit, Delete, Kill, Create, Write, Rename, Create, Write, Rename, Look, Kill],
+    ] {
+        for pattern in ["a.log", "a.log*"] {
+            assert_eq!(run(pattern, steps), None, "{pattern} {steps:?}");
+        }
+    }
 }
 
 #[test]
@@ -323,6 +379,6 @@ fn one_of_two_rotations_while_it_is_down_is_compressed() {
         ("both", vec![Compress, Create, Part, Rename, Compress, Create]),
     ] {
         let steps = [&before[..], &down, &[Kill, Look, Part, Commit, Kill, Look, Kill]].concat();
-        assert_eq!(run(&steps), None, "compressed: {name}");
+        assert_eq!(run("a.log", &steps), None, "compressed: {name}");
     }
 }

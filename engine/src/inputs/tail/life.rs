@@ -10,10 +10,12 @@ use super::watch::Folder;
 use crate::job::Position;
 use crate::log;
 use codecs::charset::Charset;
+use rustix::fd::AsRawFd;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// So many new paths at once are many.
 const ROOM_FROM: usize = 100;
@@ -39,6 +41,7 @@ impl Tail {
         file.queued = false;
         self.caught_up(id);
         self.ready.retain(|r| *r != id);
+        self.stalled.retain(|s| *s != id);
         self.orphans.retain(|o| *o != id);
         self.close_if_done(id);
     }
@@ -78,6 +81,10 @@ impl Tail {
         if let Some((earlier, _, _)) = file.earlier {
             self.leave_chain(earlier, id);
         }
+        if !self.copies.is_empty() {
+            self.forget_copy(id);
+            self.original_is_gone(id);
+        }
     }
 
     /// All of a rotated file is delivered. Its piece is remembered, in case it is met again, compressed.
@@ -92,6 +99,49 @@ impl Tail {
         drop(forgotten);
     }
 
+    /// No path leads to the file any more: it was renamed away, or removed.
+    pub(super) fn orphan(&mut self, id: Id) {
+        let Some(file) = self.files.get_mut(id) else { return };
+        file.slots = file.slots.saturating_sub(1);
+        if file.slots > 0 || file.finished || file.orphan_until.is_some() {
+            return;
+        }
+        file.orphan_until = Some(Instant::now() + self.settings.rotate_wait);
+        self.orphans.push(id);
+        self.engine.metrics().files_rotated.fetch_add(1, Relaxed);
+        let name = name_of(file);
+        if let (Some(db), true, Some(name)) = (&self.database, file.row != 0, &name) {
+            drop(db.rotate(file.row, name));
+        }
+        if let (Some(chain), Some(name)) = (self.chains.get(file.chain), name) {
+            log!(
+                Info,
+                self.settings.name,
+                "inode={} handle rotation(): {} => {}",
+                file.key.1,
+                chain.path,
+                name.display()
+            );
+        }
+        self.queue(id);
+    }
+
+    /// An orphan was read to its end: when its time is over, that is all.
+    pub(super) fn orphan_at_end(&mut self, id: Id) {
+        let Some(until) = self.files.get(id).and_then(|f| f.orphan_until) else { return };
+        if Instant::now() >= until && !self.is_compared(id) {
+            self.submit_last_line(id);
+            self.finish(id);
+        }
+    }
+
+    /// Looks at the orphans, of whose writes nobody may tell.
+    pub(super) fn look_at_orphans(&mut self) {
+        for id in self.orphans.clone() {
+            self.queue(id);
+        }
+    }
+
     fn vacate_slots_of(&mut self, id: Id) {
         let slots: Vec<Id> =
             self.slots.iter().filter(|(_, s)| s.current == Some(id)).map(|(s, _)| s).collect();
@@ -102,33 +152,15 @@ impl Tail {
         }
     }
 
-    /// There are more files than may be open: told once, counted for each; a scan tries again.
-    pub(super) fn no_descriptor(&mut self, slot: Id, path: PathBuf) {
-        if self.told.insert((path.clone(), "open")) {
-            self.engine.metrics().read_errors.fetch_add(1, Relaxed);
-        }
-        if self.told.insert((PathBuf::new(), "descriptors")) {
-            log!(
-                Error,
-                self.settings.name,
-                "{} and maybe others are not read: {} files are open, and no more may be; raise the limit of open files \
-                 (`ulimit -n`, `LimitNOFILE=`). It is tried again every `refresh_interval`; \
-                 ripsaw_input_read_errors_total counts such files",
-                path.display(),
-                self.engine.metrics().files_open.load(Relaxed)
-            );
-        }
-        self.forget_vacant(slot);
-    }
-
-    /// A slot without a file stays while its chain may be continued.
+    /// A slot without a file stays while its chain may be continued, or its file is put aside.
     pub(super) fn forget_vacant(&mut self, slot_id: Id) {
         let alive = self
             .slots
             .get(slot_id)
             .and_then(|s| s.chain)
             .is_some_and(|c| self.chains.get(c).is_some_and(|c| !c.members.is_empty()));
-        if !alive {
+        let aside = self.slots.get(slot_id).is_some_and(|s| s.aside.is_some());
+        if !alive && !aside {
             self.remove_slot(slot_id);
         }
     }
@@ -223,4 +255,9 @@ impl Tail {
             }
         }
     }
+}
+
+/// The name that an open file has now.
+fn name_of(file: &File) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.fd.as_raw_fd())).ok()
 }

@@ -2,8 +2,10 @@
 //!
 //! Owns: the plugin, its compiled settings, the event loop of one input (one thread, one inotify, one ring).
 //! Never: looks inside a line (the decoder does, on the workers). Parts: `discover` (which files), `read` (lines),
-//! `rows` (the `DB`), `spare` (without it), `resume` (after a restart), `state` (the data).
+//! `rows` (the `DB`), `spare` (without it), `resume` (after a restart), `copies` (what comes twice), `turns` (more files
+//! than descriptors), `state` (the data).
 
+mod copies;
 mod cut;
 mod database;
 mod discover;
@@ -30,6 +32,7 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod truncated;
+mod turns;
 mod watch;
 
 use self::database::Database;
@@ -40,6 +43,7 @@ use self::options::Options;
 use self::resume::Remembered;
 use self::state::{Chain, File, Id, News, Slab, Slot};
 use self::tag::Tagger;
+use self::turns::Waiting;
 use self::watch::{Event, Folder, Watcher};
 use super::{Configured, Context, Input, InputContext, Plugin, parser_named};
 use crate::decode::{Grouping, LineDecoder, LineOptions};
@@ -124,6 +128,14 @@ struct Tail {
     /// Files that have something to read, in turn.
     ready: VecDeque<Id>,
     orphans: Vec<Id>,
+    /// The file whose line may grow beyond a block while half lines take their share of memory.
+    growing: Option<Id>,
+    /// Files that wait for their turn to do so; they count as queued.
+    stalled: VecDeque<Id>,
+    /// Files that may repeat others.
+    copies: Vec<Id>,
+    /// Files that wait for a descriptor.
+    waiting: Waiting,
     /// Sizes of files that were left because of their age.
     ignored: HashMap<PathBuf, u64>,
     /// What was complained about.
@@ -140,6 +152,9 @@ struct Tail {
     write_rows_at: Option<Instant>,
     /// When rows were written last.
     rows_written: Option<Instant>,
+    /// When it began to read, and when the first delivery was seen.
+    begun: Instant,
+    delivering: Option<Instant>,
     database_down: bool,
     /// The `DB` could not be opened: it is in memory, and tried again at this time.
     reopen_at: Option<Instant>,
@@ -427,6 +442,10 @@ fn settings(
 }
 
 impl Input for Configuration {
+    fn ends(&self) -> bool {
+        self.settings.exit_on_eof
+    }
+
     fn run(self: Box<Self>, engine: InputContext) {
         let (reader, choice) = Reader::probe();
         log!(Info, self.settings.name, "{}", choice.message);
@@ -465,6 +484,10 @@ impl Tail {
             names: HashMap::new(),
             ready: VecDeque::new(),
             orphans: Vec::new(),
+            growing: None,
+            stalled: VecDeque::new(),
+            copies: Vec::new(),
+            waiting: Waiting::default(),
             ignored: HashMap::new(),
             told: HashSet::new(),
             news: Arc::default(),
@@ -475,6 +498,8 @@ impl Tail {
             new_rows: false,
             write_rows_at: None,
             rows_written: None,
+            begun: Instant::now(),
+            delivering: None,
             database_down: false,
             reopen_at,
             events: Vec::new(),
@@ -501,10 +526,15 @@ impl Tail {
                 timers.events = now + GATHER;
             }
             self.take_deliveries();
-            let admitted = self.ready.is_empty() || self.read_round();
+            let idle = self.ready.is_empty() && self.stalled.is_empty();
+            let admitted = idle || self.read_round();
             self.engine.metrics().paused.store(u64::from(!admitted), Relaxed);
+            if self.ready.is_empty() && !self.waiting.is_empty() {
+                self.take_turns();
+            }
             self.end_if_done();
-            if self.ready.is_empty() || !admitted {
+            let idle = self.ready.is_empty() && self.stalled.is_empty();
+            if idle || !admitted {
                 self.wait(&mut timers, admitted);
             }
         }
@@ -538,6 +568,9 @@ impl Tail {
         }
         if now >= timers.look {
             self.look_at_orphans();
+            if !self.waiting.is_empty() {
+                self.take_turns();
+            }
             timers.look = now + LOOK_EVERY;
         }
         if now >= timers.progress && !self.watcher.works() {
@@ -555,12 +588,18 @@ impl Tail {
 
     /// `Exit_On_Eof`: all files are read to their end.
     fn end_if_done(&mut self) {
-        if self.settings.exit_on_eof && !self.ended && self.opened_any && self.ready.is_empty() {
-            let done = self.files.iter().all(|(_, f)| f.at_eof || f.finished);
-            if done {
-                self.ended = true;
+        if !self.settings.exit_on_eof || self.ended || !self.ready.is_empty() {
+            return;
+        }
+        if self.waiting.is_empty() {
+            self.ended = self.opened_any && self.files.iter().all(|(_, f)| f.at_eof || f.finished);
+            if self.ended {
                 self.engine.finished();
             }
+        } else if !self.opened_any {
+            self.ended = true;
+            self.engine
+                .fail("no file can be opened: the limit of open files (`ulimit -n`) is too low".into());
         }
     }
 
@@ -571,7 +610,7 @@ impl Tail {
         if !self.watcher.works() {
             until = until.min(timers.progress);
         }
-        if !self.orphans.is_empty() {
+        if !self.orphans.is_empty() || !self.waiting.is_empty() {
             until = until.min(timers.look);
         }
         if !self.ready.is_empty() {
@@ -580,7 +619,7 @@ impl Tail {
         until = self.write_rows_at.into_iter().chain(self.reopen_at).fold(until, Instant::min);
         if !self.undelivered.is_empty() {
             // Nobody rings for a delivery: offsets need not be written at once.
-            until = until.min(now + rows::WRITE_EVERY);
+            until = until.min(now + self.write_pause(now));
         }
         // Events gather for a moment, so that busy files are read together.
         let gather = now < timers.events && admitted;

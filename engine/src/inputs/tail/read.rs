@@ -49,13 +49,18 @@ impl Tail {
 
     /// Reads once from up to [`BATCH_READS_MAX`] files; false when memory is short.
     pub(super) fn read_round(&mut self) -> bool {
+        self.resume_stalled();
+        if !self.copies.is_empty() {
+            self.look_at_copies();
+        }
         let mut picked: Vec<(Id, usize)> = Vec::with_capacity(BATCH_READS_MAX);
         let (mut admitted, mut blocked) = (true, false);
         let mut left = self.ready.len();
         while picked.len() < BATCH_READS_MAX && left > 0 && admitted {
             left -= 1;
             let Some(id) = self.ready.pop_front() else { break };
-            if self.waits_for_predecessor(id) {
+            let waits = self.files.get(id).is_some_and(|f| f.copy.is_some());
+            if waits || self.waits_for_predecessor(id) {
                 self.ready.push_back(id);
                 continue;
             }
@@ -104,8 +109,11 @@ impl Tail {
         let waits = open.is_some_and(|f| !asked || !f.at_eof);
         if waits {
             self.queue(before);
-        } else if let Some(file) = self.files.get_mut(id) {
-            file.after = None;
+        } else {
+            self.pass_half_line_on(before, id);
+            if let Some(file) = self.files.get_mut(id) {
+                file.after = None;
+            }
         }
         waits
     }

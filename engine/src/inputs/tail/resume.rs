@@ -5,6 +5,7 @@
 //! piece is gone on with only where its bytes are those that were delivered.
 
 use super::Tail;
+use super::copies::originals;
 use super::database::{Marker, Row};
 use super::discover::coarse_now;
 use super::glob;
@@ -45,8 +46,10 @@ pub(super) struct Remembered {
     displaced: Vec<(Known, Id)>,
     /// Files of which nothing is known but their inode: what they held may have been rotated away.
     unsure: Vec<Id>,
-    /// Paths at which a piece of another path stands now.
+    /// Paths at which a piece of another path stands now, or may.
     renamed: Vec<PathBuf>,
+    /// Paths of which something is known.
+    paths: HashSet<PathBuf>,
 }
 
 impl Tail {
@@ -75,6 +78,10 @@ impl Tail {
                 None => drop(db.delete_piece(piece.id)),
             }
         }
+        for known in remembered.by_row.values() {
+            let path = if known.piece.path.is_empty() { &known.row.name } else { &known.piece.path };
+            remembered.paths.insert(PathBuf::from(path));
+        }
         self.remembered = remembered;
     }
 
@@ -88,13 +95,16 @@ impl Tail {
         Some(Known { piece: piece.unwrap_or(Piece { row: row.id, ..Piece::default() }), row })
     }
 
-    /// True when what is at this path now is a piece of another path: it gets its place there.
+    /// True when what is at this path now is a piece of another path, or may be: it gets its place there.
     pub(super) fn is_of_another_path(&mut self, path: &Path, inode: u64) -> bool {
         if !self.first_scan || self.settings.compare_filename {
             return false;
         }
-        let known = self.known(inode);
-        let elsewhere = known.is_some_and(|k| k.piece.id != 0 && Path::new(&k.piece.path) != path);
+        let elsewhere = match self.known(inode) {
+            Some(known) => known.piece.id != 0 && Path::new(&known.piece.path) != path,
+            // It may hold what is looked for under another name: compressed, say.
+            None => originals(path).iter().any(|original| self.remembered.paths.contains(original)),
+        };
         if elsewhere {
             self.remembered.renamed.push(path.to_owned());
         }
@@ -325,7 +335,7 @@ impl Tail {
         let current = self.by_path.get(path).and_then(|slot| self.slots.get(*slot)).and_then(|s| s.current);
         let mut missed: Vec<Listed> = Vec::new();
         for listed in files.iter().filter(|f| f.is_rotated(path) && f.size > 0) {
-            let known = self.by_inode.contains_key(&listed.key)
+            let known = !self.is_free(&listed.key, current)
                 || begins_with_any(&listed.path, heads)
                 || self.is_copy_of(current, listed)
                 // Plain and compressed at once, while it is being compressed.
@@ -368,7 +378,7 @@ impl Tail {
     }
 
     /// The chain of a path. Without a file there, the path is kept for the one that will come.
-    fn chain_at(&mut self, path: &Path, empty: bool) -> Option<Id> {
+    pub(super) fn chain_at(&mut self, path: &Path, empty: bool) -> Option<Id> {
         let slot = self.by_path.get(path).copied();
         if let Some(chain) = slot.and_then(|slot| self.slots.get(slot)).and_then(|slot| slot.chain) {
             return Some(chain);
@@ -377,12 +387,18 @@ impl Tail {
             return None;
         }
         let tag = self.settings.tagger.tag(path).unwrap_or_else(|_| self.settings.tagger.pattern());
-        let held = self.names(path);
+        let held = self.wants(path);
         let chain = self.new_chain(tag.into(), path.to_string_lossy().into(), held);
         if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
             slot.chain = Some(chain);
         } else if held {
-            let slot = Slot { path: path.to_owned(), current: None, chain: Some(chain), names: Vec::new() };
+            let slot = Slot {
+                path: path.to_owned(),
+                current: None,
+                chain: Some(chain),
+                names: Vec::new(),
+                aside: None,
+            };
             let slot = self.slots.insert(slot);
             self.by_path.insert(path.to_owned(), slot);
             self.register_names(slot);
@@ -391,7 +407,7 @@ impl Tail {
     }
 
     /// True when a pattern names the path, and none excludes it.
-    fn names(&self, path: &Path) -> bool {
+    pub(super) fn wants(&self, path: &Path) -> bool {
         let text = path.as_os_str().as_bytes();
         self.settings.patterns.iter().any(|pattern| pattern.matches(path))
             && !self.settings.exclude.iter().any(|pattern| glob::matches(pattern, text, false))
@@ -400,8 +416,8 @@ impl Tail {
     /// False for what another input remembers in the same `DB`.
     fn owns(&self, known: &Known) -> bool {
         match known.piece.path.as_str() {
-            "" => self.names(Path::new(&known.row.name)) || self.successor_of(&known.row).is_some(),
-            path => self.names(Path::new(path)),
+            "" => self.wants(Path::new(&known.row.name)) || self.successor_of(&known.row).is_some(),
+            path => self.wants(Path::new(path)),
         }
     }
 
@@ -432,7 +448,7 @@ impl Tail {
     /// Forgets what was done with at paths that are no more.
     fn forget_done_of_others(&mut self, done: &HashMap<String, Vec<Marker>>) {
         let Some(db) = &self.database else { return };
-        for path in done.keys().filter(|path| self.names(Path::new(path))) {
+        for path in done.keys().filter(|path| self.wants(Path::new(path))) {
             if !self.by_path.contains_key(Path::new(path)) {
                 drop(db.forget_done(path));
             }

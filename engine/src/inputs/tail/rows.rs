@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// While lines are delivered, offsets are written this often.
 pub(super) const WRITE_EVERY: Duration = Duration::from_millis(250);
+/// A program that is killed over and over gets on when it writes soon: so often at first, then less and less.
+const WRITE_FIRST: Duration = Duration::from_millis(8);
 /// After a failed write, the next attempt waits so long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,7 @@ impl Tail {
             return;
         }
         for chain in self.news.take() {
+            self.delivering.get_or_insert_with(Instant::now);
             let Some(c) = self.chains.get(chain) else { continue };
             let Some(position) = c.cursor.as_ref().map(|cursor| cursor.take()) else { continue };
             if position >= c.end {
@@ -36,9 +39,23 @@ impl Tail {
             }
         }
         if !self.dirty_rows.is_empty() && self.write_rows_at.is_none() {
-            // At once after a pause, so that a program that is killed over and over gets on.
-            self.write_rows_at = Some(self.rows_written.map_or_else(Instant::now, |at| at + WRITE_EVERY));
+            // At once after a pause.
+            let now = Instant::now();
+            self.write_rows_at = Some(self.rows_written.map_or(now, |at| at + self.write_pause(now)));
         }
+        if !self.copies.is_empty() {
+            self.note_copies_delivered();
+        }
+    }
+
+    /// How long offsets wait to be written: a quarter of the time since the first delivery (before that, a part of the time
+    /// that it runs), at most [`WRITE_EVERY`].
+    pub(super) fn write_pause(&self, now: Instant) -> Duration {
+        let pause = match self.delivering {
+            Some(since) => now.saturating_duration_since(since) / 4,
+            None => now.saturating_duration_since(self.begun) / 16,
+        };
+        pause.clamp(WRITE_FIRST, WRITE_EVERY)
     }
 
     fn delivered(&mut self, chain: Id, id: Id, position: Position) {
@@ -232,7 +249,8 @@ fn offset_and_marker(file: &File) -> Option<(u64, Marker)> {
         let unchanged = last_bytes(file, file.read_at).get() == file.last.get();
         return unchanged.then(|| (file.delivered, before.marker()));
     }
-    if file.at_eof && file.partial.is_empty() && file.delivered == file.submitted {
+    let at_end = file.at_eof || file.gzip.as_ref().is_some_and(|gzip| gzip.untouched());
+    if at_end && file.partial.is_empty() && file.delivered == file.submitted {
         return Some((file.read_at, last_bytes(file, file.read_at).marker()));
     }
     Some((file.delivered, Marker::default()))

@@ -3,9 +3,11 @@
 //! Owns: the data and its links. Never: reads, watches, talks to the engine.
 //! Invariants: an inode is in at most one [`File`]; a position handed on for a chain is never below an earlier one.
 
+use super::copies::Copy;
 use super::database::{MARKER_BYTES, Marker};
 use super::gzip::Gzip;
 use super::identity::Head;
+use super::turns::Aside;
 use super::watch::Folder;
 use crate::inputs::Source;
 use crate::job::{Cursor, Position};
@@ -183,6 +185,10 @@ pub(super) struct File {
     pub(super) stale: bool,
     /// How large it was at least.
     pub(super) size: u64,
+    /// It is the copy of what a file held that was truncated: its last line goes on there.
+    pub(super) goes_on: bool,
+    /// It may repeat another file: nothing of it is handed on.
+    pub(super) copy: Option<Box<Copy>>,
     /// True while it is in the list of rows to write.
     pub(super) row_dirty: bool,
 }
@@ -198,6 +204,8 @@ pub(super) struct Slot {
     pub(super) chain: Option<Id>,
     /// Names (of links on the way too) that matter to it.
     pub(super) names: Vec<(Folder, OsString)>,
+    /// The file that was there, when it was put aside.
+    pub(super) aside: Option<Box<Aside>>,
 }
 
 /// Files that followed each other at one path: one source.

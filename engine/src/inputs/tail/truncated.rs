@@ -43,6 +43,7 @@ impl Tail {
             );
         }
         self.start_anew(id, copied.is_none(), seen);
+        self.original_is_gone(id);
         if let Some(at) = copied {
             // Further copies were made since, and nobody looked.
             self.insert_copies(id, &files[at + 1..]);
@@ -90,9 +91,11 @@ impl Tail {
         }
         let candidates = files.iter().enumerate().rev();
         let (at, copy) = candidates
-            .filter(|(_, f)| !self.by_inode.contains_key(&f.key))
+            .filter(|(_, f)| self.is_free(&f.key, Some(id)))
             .find_map(|(at, f)| Some((at, identity.open(&f.path, false)?)))?;
-        self.take_over(id, copy)?;
+        let paths = self.release_copy(&copy.key);
+        let copy = self.take_over(id, copy)?;
+        paths.into_iter().for_each(|path| self.adopt(path, copy));
         Some(at)
     }
 
@@ -135,8 +138,28 @@ impl Tail {
         }
     }
 
+    /// The copy `before` was read to its end, the file that it was made of comes next: a half line goes on there.
+    pub(super) fn pass_half_line_on(&mut self, before: Id, id: Id) {
+        let copied = |f: &&mut File| f.goes_on && !f.partial.is_empty() && !f.skipping;
+        let Some(copy) = self.files.get_mut(before).filter(copied) else { return };
+        let from = copy.joined.take().unwrap_or(Position { file: copy.number, offset: copy.line_at });
+        let charset = copy.charset;
+        let (mut half, kept) = (std::mem::take(&mut copy.partial), std::mem::take(&mut copy.kept));
+        charset.unwrap_or_default().complete(&mut half);
+        match self.files.get_mut(id).filter(|f| f.read_at == 0 && f.partial.is_empty()) {
+            Some(file) => {
+                (file.partial, file.joined, file.charset) = (half, Some(from), file.charset.or(charset));
+                file.kept += kept;
+            }
+            None => {
+                let Some(copy) = self.files.get_mut(before) else { return };
+                (copy.partial, copy.kept) = (half, kept);
+            }
+        }
+    }
+
     /// Makes the copy what the truncated file was, and the file its successor.
-    fn take_over(&mut self, id: Id, mut copy: File) -> Option<()> {
+    fn take_over(&mut self, id: Id, mut copy: File) -> Option<Id> {
         let file = self.files.get_mut(id)?;
         (copy.chain, copy.number, copy.order, copy.after) = (file.chain, file.number, file.order, file.after);
         (copy.line_at, copy.last) = (file.line_at, file.last);
@@ -145,6 +168,7 @@ impl Tail {
         (copy.skipping, copy.in_hole, copy.charset) = (file.skipping, file.in_hole, file.charset);
         (copy.head, copy.seen, copy.size) = (file.head.clone(), file.seen, file.size);
         copy.kept = std::mem::take(&mut file.kept);
+        copy.goes_on = true;
         copy.piece = std::mem::take(&mut file.piece);
         // The row stays with the inode; the copy gets one of its own in the same transaction.
         let chain_id = file.chain;
@@ -156,6 +180,6 @@ impl Tail {
         let at = chain.members.iter().position(|m| *m == id).unwrap_or(chain.members.len());
         chain.members.insert(at, id_of_copy);
         self.dirty_row(id);
-        Some(())
+        Some(id_of_copy)
     }
 }
