@@ -167,5 +167,5 @@ fn unhealthy_while_dead(limit: &str) {
     assert_eq!(metric(server, "fluentbit_output_dropped_records_total"), Some(0.0));
     sink.answer(200);
     health(true);
-    assert_eq!(sink.count() as u64, LINES);
+    assert!(wait_for(Duration::from_secs(20), || sink.count() as u64 == LINES), "{}", sink.count());
 }
