@@ -68,6 +68,8 @@ struct Second {
     text: [u8; PREFIX_BYTES_MAX],
     /// Seconds of the wall clock before the fraction; else of UTC.
     secs: i64,
+    /// The wall clock of the last reading: only a second that comes again is worth remembering.
+    last: i64,
 }
 
 /// One conversion.
@@ -232,9 +234,8 @@ impl Format {
     #[inline]
     fn same_second(&self, text: &[u8], now: Timestamp, cache: &Cache) -> Option<Timestamp> {
         let entry = cache.entries.iter().find(|e| e.id == self.id)?;
-        let Second { length, text: known, secs } = &entry.second;
-        let begins = text.len() >= *length && text[..*length] == known[..*length];
-        if *length == 0 || !begins || entry.quarter != self.quarter(now) {
+        let Second { length, text: known, secs, .. } = &entry.second;
+        if *length == 0 || text.get(..*length)? != &known[..*length] || entry.quarter != self.quarter(now) {
             return None;
         }
         match &self.after {
@@ -322,10 +323,11 @@ impl Format {
                 (self.behind(after, text, at, wall)?, wall, if fixed { at } else { 0 })
             }
         };
-        if (1..=PREFIX_BYTES_MAX).contains(&length)
-            && let Some(entry) = cache.entries.iter_mut().find(|e| e.id == self.id)
+        if let Some(entry) = cache.entries.iter_mut().find(|e| e.id == self.id)
+            && std::mem::replace(&mut entry.second.last, wall) == wall
+            && (1..=PREFIX_BYTES_MAX).contains(&length)
         {
-            entry.second = Second { length, text: [0; PREFIX_BYTES_MAX], secs };
+            (entry.second.length, entry.second.secs) = (length, secs);
             entry.second.text[..length].copy_from_slice(&text[..length]);
         }
         Some(time)
