@@ -206,11 +206,11 @@ pub fn write_seconds_nanos(out: &mut Vec<u8>, time: Timestamp) {
 /// The digits of a number below 100,000,000: halves, then pairs, then digits, all of a kind at once.
 fn eight_digits(number: u32) -> [u8; 8] {
     let number = u64::from(number);
-    let halves = number / 10_000 | (number % 10_000) << 32;
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
-    let pairs = hundreds | (halves - 100 * hundreds) << 16;
+    let pairs = hundreds | ((halves - 100 * hundreds) << 16);
     let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    (tens | (pairs - 10 * tens) << 8 | 0x3030_3030_3030_3030).to_le_bytes()
+    (tens | ((pairs - 10 * tens) << 8) | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
 /// Appends `1700000000.123000`, the time as a double with six digits.
