@@ -1,7 +1,7 @@
 //! Start and stop of the program, as its parts see it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
 use tokio::sync::Notify;
 
 /// Shared by all parts.
@@ -45,6 +45,8 @@ impl Control {
     /// Inputs are to stop.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        // Who counts the last job down sees this, or who waits for it sees the count.
+        fence(Ordering::SeqCst);
         self.wakes.lock().expect("wake lock").iter().for_each(|w| w.ring());
         self.changed();
     }

@@ -253,7 +253,16 @@ impl LineDecoder {
         let cut_before = state.multiline.cut_count();
         while let Some(line) = lines.next() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !(line.is_empty() && self.options.skip_empty_lines) {
+            if let Grouping::Chain(chain) = grouping
+                && let Some(mut record) = chain.usual(&state.multiline, line, job.arena())
+            {
+                self.origin(offset, source, &mut record.fields);
+                job.emit(record);
+            } else if let Grouping::Chain(chain) = grouping
+                && chain.goes_on(&mut state.multiline, line, job.now)
+            {
+                // It waits with those before it.
+            } else if !(line.is_empty() && self.options.skip_empty_lines) {
                 let mark = mark(Position { offset, ..position });
                 let ready = grouping.step(&mut state.multiline, Some((line, mark)), job);
                 self.grouped(grouping, ready, offset, source, job);

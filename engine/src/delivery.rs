@@ -151,9 +151,12 @@ impl Delivery {
         if queue.closed {
             return Look::Closed;
         }
-        if due.is_none() && !queue.waiting.is_empty() {
-            *due = Some(Instant::now() + self.flush);
+        match queue.waiting.is_empty() {
+            true => *due = None,
+            false => *due = due.or_else(|| Some(Instant::now() + self.flush)),
         }
+        // The first that comes starts the clock.
+        queue.wanted = if due.is_some() { target } else { 0 };
         Look::Wait
     }
 

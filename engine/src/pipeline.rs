@@ -9,6 +9,7 @@ use crate::log;
 use crate::metrics::{FilterMetrics, InputMetrics};
 use crate::queue::Lanes;
 use crate::serial::Serial;
+use codecs::simd::Pairs;
 use outputs::Output;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -90,18 +91,25 @@ pub struct Route {
 /// Finds the lines that may survive a filter, on raw bytes.
 pub struct Survival {
     keys: Vec<Vec<u8>>,
-    literals: aho_corasick::AhoCorasick,
+    literals: Literals,
+}
+
+/// What finds literals.
+enum Literals {
+    Few(Box<Pairs>),
+    Any(aho_corasick::AhoCorasick),
 }
 
 impl Survival {
     /// From what the filter says of itself. A backslash survives too: behind it a literal may be spelled otherwise.
     fn new(filter: &dyn Filter) -> Option<Arc<Survival>> {
         let prefilter = filter.prefilter()?;
-        let patterns = prefilter.literals.into_iter().chain([b"\\".to_vec()]);
-        Some(Arc::new(Survival {
-            keys: prefilter.keys,
-            literals: aho_corasick::AhoCorasick::new(patterns).ok()?,
-        }))
+        let patterns: Vec<Vec<u8>> = prefilter.literals.into_iter().chain([b"\\".to_vec()]).collect();
+        let literals = match Pairs::new(&patterns) {
+            Some(pairs) => Literals::Few(Box::new(pairs)),
+            None => Literals::Any(aho_corasick::AhoCorasick::new(patterns).ok()?),
+        };
+        Some(Arc::new(Survival { keys: prefilter.keys, literals }))
     }
 
     /// True when the filter looks at this key: what an input writes there by itself does not stand in the line.
@@ -111,7 +119,12 @@ impl Survival {
 
     /// Offset of the first byte at or after `from` that keeps its line.
     pub fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
-        self.literals.find(aho_corasick::Input::new(bytes).range(from..)).map(|m| m.start())
+        match &self.literals {
+            Literals::Few(pairs) => pairs.find_literal(bytes, from),
+            Literals::Any(literals) => {
+                literals.find(aho_corasick::Input::new(bytes).range(from..)).map(|m| m.start())
+            }
+        }
     }
 }
 

@@ -148,6 +148,8 @@ pub(crate) struct LaneQueue {
     pub(crate) abandoned: bool,
     /// A sender waits for something in it.
     pub(crate) urgent: bool,
+    /// Its loop waits until so many bytes are here; it is not told of what comes before.
+    pub(crate) wanted: usize,
 }
 
 impl LaneQueue {
@@ -228,8 +230,11 @@ impl Lanes {
         queue.bytes += bytes;
         queue.urgent |= queued.urgent();
         queue.push(queued, self.breaker.misses());
+        let tell = queue.urgent || queue.bytes >= queue.wanted;
         drop(queue);
-        lane.arrived.notify_one();
+        if tell {
+            lane.arrived.notify_one();
+        }
     }
 
     /// True while less than its share, and less than `bytes`, is in memory; a part of the share is left for what is read

@@ -189,9 +189,28 @@ fn push_padded(out: &mut Vec<u8>, value: u32, width: usize) {
 
 /// Appends `1700000000.123000000`.
 pub fn write_seconds_nanos(out: &mut Vec<u8>, time: Timestamp) {
+    if (1_000_000_000..10_000_000_000).contains(&time.secs) {
+        let (head, tail) = ((time.secs / 100_000_000) as u8, (time.secs % 100_000_000) as u32);
+        let mut text = [b'.'; 20];
+        text[..2].copy_from_slice(&[b'0' + head / 10, b'0' + head % 10]);
+        text[2..10].copy_from_slice(&eight_digits(tail));
+        text[11] = b'0' + (time.nanos / 100_000_000) as u8;
+        text[12..].copy_from_slice(&eight_digits(time.nanos % 100_000_000));
+        return out.extend_from_slice(&text);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(time.secs).as_bytes());
     out.push(b'.');
     push_padded(out, time.nanos, 9);
+}
+
+/// The digits of a number below 100,000,000: halves, then pairs, then digits, all of a kind at once.
+fn eight_digits(number: u32) -> [u8; 8] {
+    let number = u64::from(number);
+    let halves = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let pairs = hundreds | ((halves - 100 * hundreds) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    (tens | ((pairs - 10 * tens) << 8) | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
 /// Appends `1700000000.123000`, the time as a double with six digits.
@@ -290,6 +309,15 @@ mod tests {
         let mut out = Vec::new();
         write_date(&mut out, Timestamp { secs, nanos }, format);
         String::from_utf8(out).expect("text")
+    }
+
+    proptest! {
+        #[test]
+        fn times_have_all_their_digits(secs in prop_oneof![any::<i64>(), 0i64..20_000_000_000], nanos in 0u32..1_000_000_000) {
+            let mut out = Vec::new();
+            write_seconds_nanos(&mut out, Timestamp { secs, nanos });
+            prop_assert_eq!(String::from_utf8_lossy(&out), format!("{secs}.{nanos:09}"));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Escapes inside JSON strings, and UTF-8: decoding what stands there, writing what leaves.
 
 use super::Escape;
-use crate::simd::{Lanes, Tier, is_plain, on_tier};
+use crate::simd::{Lanes, append_escaped};
 use bumpalo::Bump;
 
 /// Decodes the inside of a JSON string that holds at least one escape. Surrogate pairs become one character, a lone
@@ -68,56 +68,27 @@ pub(crate) fn end(text: &[u8], at: usize) -> Option<usize> {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends text as the inside of a JSON string.
-pub(crate) fn write(out: &mut Vec<u8>, text: &[u8], escape: Escape, tier: Tier) {
-    on_tier!(tier, fn run(out: &mut Vec<u8>, text: &[u8], escape: Escape) = write_on)
-}
-
 #[inline(always)]
-fn write_on<L: Lanes>(lanes: L, out: &mut Vec<u8>, text: &[u8], escape: Escape) {
-    let mut at = 0;
-    loop {
-        let end = lanes.first_special(text, at);
-        out.extend_from_slice(&text[at..end]);
-        if end == text.len() {
-            return;
-        }
-        at = special(out, text, end, escape);
+pub(super) fn write_on<L: Lanes>(lanes: L, out: &mut Vec<u8>, text: &[u8], escape: Escape) {
+    let mut at = append_escaped(lanes, out, text, 0);
+    while at < text.len() {
+        at = foreign(out, text, at, escape);
+        at = append_escaped(lanes, out, text, at);
     }
 }
 
-/// Writes the run of special characters at `at`; gives where plain ones go on.
-fn special(out: &mut Vec<u8>, text: &[u8], mut at: usize, escape: Escape) -> usize {
-    while let Some(&byte) = text.get(at) {
-        if is_plain(byte) {
-            break;
+/// Writes the characters beyond ASCII at `at`; gives where ASCII goes on.
+#[inline(never)]
+fn foreign(out: &mut Vec<u8>, text: &[u8], mut at: usize, escape: Escape) -> usize {
+    while text.get(at).is_some_and(|byte| !byte.is_ascii()) {
+        let (c, len) = character(&text[at..]);
+        match escape {
+            Escape::Unicode => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            Escape::Ascii => c.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| hex(out, unit)),
         }
-        if byte < 0x80 {
-            ascii(out, byte);
-            at += 1;
-        } else {
-            let (c, len) = character(&text[at..]);
-            match escape {
-                Escape::Unicode => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-                Escape::Ascii => c.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| hex(out, unit)),
-            }
-            at += len;
-        }
+        at += len;
     }
     at
-}
-
-fn ascii(out: &mut Vec<u8>, byte: u8) {
-    let short = match byte {
-        b'"' => b'"',
-        b'\\' => b'\\',
-        b'\n' => b'n',
-        b'\r' => b'r',
-        b'\t' => b't',
-        8 => b'b',
-        12 => b'f',
-        _ => return hex(out, u16::from(byte)),
-    };
-    out.extend_from_slice(&[b'\\', short]);
 }
 
 fn hex(out: &mut Vec<u8>, unit: u16) {

@@ -8,6 +8,7 @@ pub(crate) mod escape;
 mod member;
 mod number;
 mod scan;
+mod shape;
 mod tape;
 mod write;
 
@@ -54,6 +55,7 @@ struct Memory {
     /// Keys of the open maps of a raw value, as offsets into the text.
     keys: Vec<(u32, u32)>,
     tape: tape::Opener,
+    shape: shape::Shape,
 }
 
 /// How characters beyond ASCII leave.

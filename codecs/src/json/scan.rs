@@ -201,17 +201,33 @@ impl<'a, L: Lanes> Scanner<'a, '_, L> {
         if self.text.get(at) == Some(&b'}') {
             return Ok(at + 1);
         }
-        loop {
-            let (key, next) = self.key(at)?;
+        for n in 0.. {
+            let (key, next) = match self.memory.shape.key(n, self.text, at) {
+                Some((key, next)) => (key, self.space(next)),
+                None => self.new_key(n, at)?,
+            };
             let (value, next) = self.value(next, 1)?;
             fields.push(Field::new(key, value));
             at = self.space(next);
             match self.text.get(at) {
                 Some(b',') => at = self.space(at + 1),
                 Some(b'}') => return Ok(at + 1),
-                _ => return Err(Invalid { at }),
+                _ => break,
             }
         }
+        Err(Invalid { at })
+    }
+
+    /// A key that did not stand there in the object before.
+    #[inline(always)]
+    fn new_key(&mut self, n: usize, at: usize) -> Result<(Text<'a>, usize), Invalid> {
+        let (key, next) = self.key(at)?;
+        // With escapes in it, or white space behind it, the colon stands elsewhere.
+        if let Some(text) = self.text.get(at..at + key.bytes.len() + 3).filter(|text| text.ends_with(b"\":"))
+        {
+            self.memory.shape.note(n, text, key);
+        }
+        Ok((key, next))
     }
 
     /// A key and its colon; gives the offset of the value.

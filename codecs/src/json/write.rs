@@ -2,55 +2,86 @@
 
 use super::{Escape, escape};
 use crate::record::{Field, Text, Value};
-use crate::simd::{Tier, append, append_key};
+use crate::simd::{Lanes, append, append_clean, append_key, append_quoted, on_tier, tier};
 
 /// Appends a map with braces: `{"a":1}`.
 pub fn write_fields(out: &mut Vec<u8>, fields: &[Field<'_>], escape: Escape) {
-    out.push(b'{');
-    write_inner(out, fields, escape);
-    out.push(b'}');
+    write_inner(out, b'{', fields, escape);
+    match fields {
+        [] => out.extend_from_slice(b"{}"),
+        _ => out.push(b'}'),
+    }
 }
 
-/// Appends the inside of a map: `"a":1,"b":2`, nothing for none.
-pub fn write_inner(out: &mut Vec<u8>, fields: &[Field<'_>], escape: Escape) {
+/// Appends the inside of a map behind `before`, the brace or the comma: `,"a":1,"b":2`; nothing for no fields.
+pub fn write_inner(out: &mut Vec<u8>, before: u8, fields: &[Field<'_>], escape: Escape) {
+    on_tier!(tier(), fn run(out: &mut Vec<u8>, before: u8, fields: &[Field<'_>], escape: Escape) = inner_on)
+}
+
+/// The tier is asked for once a record, so that its kernels become part of the loop.
+#[inline(always)]
+fn inner_on<L: Lanes>(lanes: L, out: &mut Vec<u8>, mut before: u8, fields: &[Field<'_>], escape: Escape) {
     let repeated = may_repeat(fields);
-    let mut first = true;
     for (n, field) in fields.iter().enumerate() {
         if repeated && fields[n + 1..].iter().any(|later| later.key == field.key) {
             continue;
         }
-        if !first {
-            out.push(b',');
-        }
-        first = false;
         match field.key.plain {
-            true => append_key(out, field.key.bytes),
+            true => append_key(out, before, field.key.bytes),
             false => {
-                write_text(out, field.key, escape);
+                out.push(before);
+                text_on(lanes, out, field.key, escape);
                 out.push(b':');
             }
         }
-        write_value(out, &field.value, escape);
+        before = b',';
+        match &field.value {
+            Value::Text(text) => text_on(lanes, out, *text, escape),
+            Value::Number(text) => append(out, text),
+            value => write_value(out, value, escape),
+        }
     }
 }
 
-/// False when no key stands twice; true when one may. One bit per key of a 128-bit set.
+#[inline(always)]
+fn text_on<L: Lanes>(lanes: L, out: &mut Vec<u8>, text: Text<'_>, escape: Escape) {
+    if text.plain {
+        return append_quoted(out, text.bytes);
+    }
+    if append_clean(lanes, out, text.bytes) {
+        return;
+    }
+    out.push(b'"');
+    escape::write_on(lanes, out, text.bytes, escape);
+    out.push(b'"');
+}
+
+/// False when no key stands twice; true when one does, or, of many fields, may. One bit per key of a set.
+#[inline(always)]
 pub fn may_repeat(fields: &[Field<'_>]) -> bool {
-    let mut seen = 0u128;
-    for field in fields {
-        let key = field.key.bytes;
-        let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
-        let middle = key.get(key.len() / 2).copied().unwrap_or(0);
-        let hash =
-            (u32::from(first) | u32::from(last) << 8 | u32::from(middle) << 16 | (key.len() as u32) << 24)
-                .wrapping_mul(0x9e37_79b1);
-        let bit = 1u128 << (hash >> 25);
-        if seen & bit != 0 {
+    /// Of so many fields, it is looked at.
+    const KNOWN_MAX: usize = 32;
+    let mut seen = [0u64; 2];
+    for (n, field) in fields.iter().enumerate() {
+        let ends = match field.key.bytes {
+            [] => 0,
+            [one] => u32::from(*one),
+            [first, .., last] => u32::from(*first) | u32::from(*last) << 8,
+        };
+        let hash = (ends ^ (field.key.bytes.len() as u32) << 16).wrapping_mul(0x9e37_79b1);
+        let (word, bit) = (&mut seen[(hash >> 31) as usize], 1 << (hash >> 25 & 63));
+        // Of ten keys, two share a bit now and then.
+        if *word & bit != 0 && (n >= KNOWN_MAX || stands_before(fields, n)) {
             return true;
         }
-        seen |= bit;
+        *word |= bit;
     }
     false
+}
+
+#[inline(never)]
+fn stands_before(fields: &[Field<'_>], n: usize) -> bool {
+    fields[..n].iter().any(|field| field.key == fields[n].key)
 }
 
 /// Appends a value.
@@ -95,19 +126,6 @@ fn write_float(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Appends a string with its quotes.
-#[inline]
 pub fn write_text(out: &mut Vec<u8>, text: Text<'_>, escape: Escape) {
-    out.push(b'"');
-    match text.plain {
-        true => append(out, text.bytes),
-        false => escape::write(out, text.bytes, escape, tier()),
-    }
-    out.push(b'"');
-}
-
-/// The tier of all writers; detection is cached.
-#[inline(always)]
-fn tier() -> Tier {
-    static TIER: std::sync::OnceLock<Tier> = std::sync::OnceLock::new();
-    *TIER.get_or_init(Tier::best)
+    on_tier!(tier(), fn run(out: &mut Vec<u8>, text: Text<'_>, escape: Escape) = text_on)
 }

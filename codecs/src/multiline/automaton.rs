@@ -7,7 +7,7 @@
 use crate::regex::Regex;
 use regex_automata::dfa::{Automaton, StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::{prefilter::Prefilter, start};
+use regex_automata::util::{prefilter::Prefilter, primitives::StateID, start};
 use regex_automata::{Anchored, MatchKind, PatternID, Span, meta};
 use regex_syntax::hir::{Hir, HirKind, Look, Repetition};
 
@@ -78,7 +78,7 @@ pub(super) struct Set {
 #[derive(Debug)]
 enum How {
     /// One pass from the line's begin, for expressions that can match nowhere else.
-    Anchored(Box<dense::DFA<Vec<u32>>>),
+    Anchored(Box<dense::DFA<Vec<u32>>>, StateID),
     /// A search for any of them, then one by one.
     Search(Box<meta::Regex>),
     /// One by one.
@@ -90,24 +90,28 @@ impl Set {
     pub(super) fn new(expressions: &[&Expression]) -> Set {
         let how = How::new(expressions);
         // The anchored automaton is done sooner than any search.
-        let literals = if matches!(how, How::Anchored(_)) { None } else { prefilter(expressions) };
+        let literals = if matches!(how, How::Anchored(..)) { None } else { prefilter(expressions) };
         Set { literals, how }
     }
 
     /// The first of the `count` expressions, in the order of the set, that matches. `expression` gives those that
-    /// the set was made of, by their number.
+    /// the set was made of, by their number. `one_line` says that there is no line feed in the text.
     pub(super) fn first<'e>(
         &self,
         expression: impl Fn(usize) -> &'e Expression,
         count: usize,
         text: &[u8],
+        one_line: bool,
     ) -> Option<usize> {
+        debug_assert!(!one_line || is_one_line(text));
         if self.literals.as_ref().is_some_and(|l| l.find(text, Span::from(0..text.len())).is_none()) {
             return None;
         }
         match &self.how {
             // Behind a line feed inside the text another line begins.
-            How::Anchored(dfa) if is_one_line(text) => return first_anchored(dfa, text),
+            How::Anchored(dfa, start) if one_line || is_one_line(text) => {
+                return first_anchored(dfa, *start, text);
+            }
             How::Search(regex) if !regex.is_match(text) => return None,
             _ => {}
         }
@@ -125,8 +129,9 @@ impl How {
         }
         if expressions.iter().all(|e| e.anchored())
             && let Some(dfa) = dense_dfa(&hirs)
+            && let Ok(start) = dfa.start_state(&start::Config::new().anchored(Anchored::Yes))
         {
-            return How::Anchored(Box::new(dfa));
+            return How::Anchored(Box::new(dfa), start);
         }
         let config = meta::Config::new().utf8_empty(false);
         match meta::Builder::new().configure(config).build_many_from_hir(&hirs) {
@@ -156,9 +161,8 @@ fn dense_dfa(hirs: &[&Hir]) -> Option<dense::DFA<Vec<u32>>> {
 }
 
 /// Runs the automaton until nothing can match any more; the lowest pattern number wins.
-fn first_anchored(dfa: &dense::DFA<Vec<u32>>, text: &[u8]) -> Option<usize> {
-    let begin = start::Config::new().anchored(Anchored::Yes);
-    let mut state = dfa.start_state(&begin).ok()?;
+fn first_anchored(dfa: &dense::DFA<Vec<u32>>, start: StateID, text: &[u8]) -> Option<usize> {
+    let mut state = start;
     let mut best: Option<PatternID> = None;
     let mut take = |state| {
         for index in 0..dfa.match_len(state) {
@@ -266,7 +270,7 @@ mod tests {
     #[test]
     fn the_set_runs_as_one_automaton_where_it_can() {
         let anchored = compiled(&["/^\\s+at\\s+.*/", "/^Caused by:/"]);
-        assert!(matches!(Set::new(&anchored.iter().collect::<Vec<_>>()).how, How::Anchored(_)));
+        assert!(matches!(Set::new(&anchored.iter().collect::<Vec<_>>()).how, How::Anchored(..)));
         let mixed = compiled(&["/^\\s+at/", "/x/"]);
         assert!(matches!(Set::new(&mixed.iter().collect::<Vec<_>>()).how, How::Search(_)));
     }
@@ -281,7 +285,10 @@ mod tests {
             let refs: Vec<_> = expressions.iter().collect();
             let set = Set::new(&refs);
             let want = refs.iter().position(|e| e.is_match(text.as_bytes()));
-            prop_assert_eq!(set.first(|i| refs[i], refs.len(), text.as_bytes()), want);
+            prop_assert_eq!(set.first(|i| refs[i], refs.len(), text.as_bytes(), false), want);
+            if is_one_line(text.as_bytes()) {
+                prop_assert_eq!(set.first(|i| refs[i], refs.len(), text.as_bytes(), true), want);
+            }
         }
     }
 }

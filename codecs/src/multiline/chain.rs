@@ -85,7 +85,7 @@ impl Chain {
         reason = "each is needed per line, and a struct would be built per line"
     )]
     pub fn line<'a>(
-        &self,
+        &'a self,
         state: &mut State,
         line: &'a [u8],
         now: Timestamp,
@@ -94,7 +94,9 @@ impl Chain {
         scratch: &mut Scratch,
         emit: &mut dyn FnMut(Record<'a>),
     ) {
-        let Some(line) = self.usual_cri(state, line, arena, emit) else { return };
+        if let Some(record) = self.usual(state, line, arena) {
+            return emit(record);
+        }
         let mut job = Job { now, mark, arena, scratch, emit };
         if !self.first_that(state, |i, state| self.try_text(i, state, line, &mut job)) {
             self.flush(state, arena, job.emit);
@@ -107,7 +109,7 @@ impl Chain {
 
     /// Takes the next record of a source (the multiline filter), and emits those that are whole by it.
     pub fn record<'a>(
-        &self,
+        &'a self,
         state: &mut State,
         record: Record<'a>,
         mark: u64,
@@ -134,28 +136,31 @@ impl Chain {
         }
     }
 
-    /// The short way of nearly every line of a container: whole, like the one before it, with nothing waiting.
-    /// Gives back the line when it is of another kind.
+    /// The short way of nearly every line of a container: whole, like the one before it, with nothing waiting. `None`
+    /// when it is of another kind; then it is for [`Chain::line`].
     #[inline]
-    fn usual_cri<'a>(
-        &self,
-        state: &mut State,
-        line: &'a [u8],
-        arena: &'a Bump,
-        emit: &mut dyn FnMut(Record<'a>),
-    ) -> Option<&'a [u8]> {
-        if state.last.is_none() || state.last != self.cri {
-            return Some(line);
+    pub fn usual<'a>(&self, state: &State, line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
+        let last = state.last.filter(|last| Some(*last) == self.cri)?;
+        let parts = cri::split_usual(line)?;
+        let time = instant::read_usual(parts.time, &state.minute)?;
+        let waits = state.instances.get(last).is_none_or(Instance::holds);
+        if parts.partial || waits || !state.sees(parts.stream) {
+            return None;
         }
-        let Some(parts) = cri::split_usual(line) else { return Some(line) };
-        let Some(time) = instant::read_usual(parts.time, &state.minute) else { return Some(line) };
-        let waits = state.last.and_then(|i| state.instances.get(i)).is_none_or(Instance::holds);
-        if parts.partial || waits || !state.seen.contains(&parts.stream) {
-            return Some(line);
-        }
-        let text = Text::plain(parts.time);
-        emit(Record { time, fields: cri_fields(text, &parts, arena) });
-        None
+        Some(Record { time, fields: cri_fields(Text::plain(parts.time), &parts, arena) })
+    }
+
+    /// The short way of most lines of a stack trace: text that goes on with the record before it, and does not end it.
+    /// False when the line is of another kind, and nothing has changed; then it is for [`Chain::line`]. There must be no
+    /// line feed in it.
+    #[inline]
+    pub fn goes_on(&self, state: &mut State, line: &[u8], now: Timestamp) -> bool {
+        let [link] = &self.links[..] else { return false };
+        let (Format::Text, Kind::Rules(rules)) = (&link.parser.format, &link.parser.kind) else {
+            return false;
+        };
+        let group = state.instances.first_mut().and_then(Instance::unnamed);
+        group.is_some_and(|group| group.goes_on(rules, line, now, self.limit))
     }
 
     /// Tries the parser that took the last line, then the others in order.
@@ -173,7 +178,7 @@ impl Chain {
     }
 
     /// A line through parser number `i`.
-    fn try_text<'a>(&self, i: usize, state: &mut State, text: &'a [u8], job: &mut Job<'a, '_>) -> bool {
+    fn try_text<'a>(&'a self, i: usize, state: &mut State, text: &'a [u8], job: &mut Job<'a, '_>) -> bool {
         let link = &self.links[i];
         match &link.parser.format {
             Format::Text => {
@@ -188,7 +193,7 @@ impl Chain {
 
     /// A record through parser number `i`; its fields are taken out only when it fits.
     fn try_record<'a>(
-        &self,
+        &'a self,
         i: usize,
         state: &mut State,
         fields: &mut Option<Fields<'a>>,
@@ -250,7 +255,7 @@ impl Chain {
         let time_text = Text { bytes: parts.time, plain: instant.is_some_and(|i| i.plain) };
         let fields = cri_fields(time_text, &parts, job.arena);
         if !parts.partial && !state.instances[i].holds() {
-            if !state.seen.contains(&parts.stream) {
+            if !state.sees(parts.stream) {
                 self.see(i, state, parts.stream, job);
             }
             (job.emit)(Record { time, fields });
@@ -283,7 +288,7 @@ impl Chain {
     }
 
     /// Text through the parser's own parser, and what it finds through the rules.
-    fn try_parsed<'a>(&self, i: usize, state: &mut State, text: &'a [u8], job: &mut Job<'a, '_>) -> bool {
+    fn try_parsed<'a>(&'a self, i: usize, state: &mut State, text: &'a [u8], job: &mut Job<'a, '_>) -> bool {
         let link = &self.links[i];
         let mut fields = Fields::with_capacity_in(6, job.arena);
         let time = match &link.parser.format {

@@ -67,7 +67,7 @@ impl FirstLine {
     /// Takes the next line of a source (without its line feed), and emits the records that are whole by it.
     #[expect(clippy::too_many_arguments, reason = "each is needed per line, as in `Chain::line`")]
     pub fn line<'a>(
-        &self,
+        &'a self,
         state: &mut State,
         line: &'a [u8],
         now: Timestamp,

@@ -160,6 +160,21 @@ impl Group {
         }
     }
 
+    /// Takes a line of text that goes on with what waits here, as [`Group::take_by`] would, when that leaves it waiting;
+    /// else false, and nothing has changed. There is no line feed in it.
+    pub(super) fn goes_on(&mut self, rules: &Rules, line: &[u8], time: Timestamp, limit: usize) -> bool {
+        let waits = !self.content.is_empty() && self.fields.is_none();
+        let fits = limit == 0 || self.content.len() + line.len() <= limit;
+        let Some(rule) = self.rule.filter(|_| waits && fits && !line.is_empty()) else { return false };
+        let Some(next) = rules.next_of_line(rule, line).filter(|next| !rules.ends(*next)) else {
+            return false;
+        };
+        self.end_line();
+        self.content.extend_from_slice(line);
+        (self.time, self.rule) = (time, Some(next));
+        true
+    }
+
     /// Takes a line by the rules; false when none of them fits, then nothing has changed.
     pub(super) fn take_by<'a>(&mut self, rules: &Rules, line: Line<'a>, out: &mut Out<'a, '_>) -> bool {
         let next = self.rule.and_then(|rule| rules.next(rule, line.content));

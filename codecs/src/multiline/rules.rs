@@ -105,12 +105,18 @@ impl Rules {
     /// The rule by which `text` goes on after `rule`.
     pub(super) fn next(&self, rule: RuleId, text: &[u8]) -> Option<RuleId> {
         let rule = self.list.get(usize::from(rule))?;
-        self.first(self.after.get(rule.next)?, text)
+        self.first(self.after.get(rule.next)?, text, false)
+    }
+
+    /// The same of a text that has no line feed in it.
+    pub(super) fn next_of_line(&self, rule: RuleId, text: &[u8]) -> Option<RuleId> {
+        let rule = self.list.get(usize::from(rule))?;
+        self.first(self.after.get(rule.next)?, text, true)
     }
 
     /// The rule by which `text` begins a record.
     pub(super) fn start(&self, text: &[u8]) -> Option<RuleId> {
-        self.first(&self.start, text)
+        self.first(&self.start, text, false)
     }
 
     /// Whether a line taken by `rule` is the last of its record.
@@ -118,14 +124,12 @@ impl Rules {
         self.list.get(usize::from(rule)).is_some_and(|r| r.ends)
     }
 
-    fn first(&self, matching: &Matching, text: &[u8]) -> Option<RuleId> {
+    fn first(&self, matching: &Matching, text: &[u8], one_line: bool) -> Option<RuleId> {
         if matching.rules.is_empty() {
             return None;
         }
-        matching
-            .set
-            .first(|i| &self.list[usize::from(matching.rules[i])].expression, matching.rules.len(), text)
-            .map(|i| matching.rules[i])
+        let expression = |i: usize| &self.list[usize::from(matching.rules[i])].expression;
+        matching.set.first(expression, matching.rules.len(), text, one_line).map(|i| matching.rules[i])
     }
 }
 

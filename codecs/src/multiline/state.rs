@@ -44,6 +44,13 @@ impl State {
         Some(PendingInfo { mark, bytes: groups().map(Group::bytes).sum() })
     }
 
+    /// Whether this CRI stream has a group.
+    #[inline]
+    pub(super) fn sees(&self, stream: &'static [u8]) -> bool {
+        // Both names are as long: the last letter tells them apart.
+        self.seen.iter().any(|seen| seen.last() == stream.last())
+    }
+
     /// How many records were cut at the limit so far (`multiline_truncated_total`).
     pub fn cut_count(&self) -> u64 {
         self.cut
@@ -60,6 +67,11 @@ impl Instance {
     /// Whether anything waits in any group.
     pub(super) fn holds(&self) -> bool {
         self.groups.iter().any(Group::holds)
+    }
+
+    /// The group of lines without a name, where there is one.
+    pub(super) fn unnamed(&mut self) -> Option<&mut Group> {
+        self.groups.first_mut()
     }
 
     /// Sends on all that waits, in the order in which the groups came up.

@@ -49,13 +49,29 @@ fn custom(text: &str) -> Result<Chain, Vec<String>> {
 /// The records of the lines and of a last flush, as (time, JSON), in the order in which they came;
 /// a new job (arena) begins before each line whose number is in `cuts`.
 fn run(chain: &Chain, lines: &[&[u8]], cuts: &[usize]) -> Vec<(Timestamp, String)> {
+    let long = run_by(chain, lines, cuts, false);
+    assert_eq!(long, run_by(chain, lines, cuts, true), "the short ways change something");
+    long
+}
+
+/// The same, each line by one of the short ways first, where it may.
+fn run_by(chain: &Chain, lines: &[&[u8]], cuts: &[usize], short: bool) -> Vec<(Timestamp, String)> {
     let (mut state, mut scratch, mut records) = (State::default(), Scratch::default(), Vec::new());
     let mut arena = Bump::new();
     for (at, line) in lines.iter().enumerate() {
         if cuts.contains(&at) {
             arena.reset();
         }
-        let line = arena.alloc_slice_copy(line);
+        let line: &[u8] = arena.alloc_slice_copy(line);
+        if short && !line.contains(&b'\n') {
+            if let Some(record) = chain.usual(&state, line, &arena) {
+                records.push(shown(&record));
+                continue;
+            }
+            if chain.goes_on(&mut state, line, NOW) {
+                continue;
+            }
+        }
         chain.line(&mut state, line, NOW, at as u64, &arena, &mut scratch, &mut |r| records.push(shown(&r)));
         if let Some(pending) = state.pending() {
             assert!(pending.mark <= at as u64 && pending.bytes > 0);

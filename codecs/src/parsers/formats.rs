@@ -40,27 +40,26 @@ impl Parser {
     }
 
     pub(super) fn regex<'a>(
-        &self,
+        &'a self,
         text: &'a [u8],
         now: Timestamp,
         arena: &'a Bump,
         scratch: &mut Scratch,
         fields: &mut Fields<'a>,
     ) -> Found {
-        let regex = self.regex.as_ref()?;
-        if !regex.captures(text, &mut scratch.regex) {
+        if !self.regex.as_ref()?.captures(text, &mut scratch.regex) {
             return None;
         }
         let (mut time, mut any) = (None, false);
-        for (name, index) in regex.names() {
-            let range = scratch.regex.group(*index);
-            any |= range.is_some();
-            let value = range.map_or(&text[..0], |r| &text[r]);
+        fields.reserve(self.columns.len());
+        for column in &self.columns {
+            let value = scratch.regex.group(column.group).and_then(|range| text.get(range));
+            any |= value.is_some();
+            let value = value.unwrap_or_default();
             if value.is_empty() && self.skip_empty {
                 continue;
             }
-            let key = name.as_bytes();
-            if self.is_time(key) {
+            if column.is_time {
                 // A time that does not fit is left out, though it may be kept else.
                 let Some(found) = self.read_time(value, now, scratch) else { continue };
                 time = Some(found);
@@ -68,9 +67,13 @@ impl Parser {
                     continue;
                 }
             }
-            let key = Text { bytes: arena.alloc_slice_copy(key), plain: is_plain(key) };
-            let value = Text { bytes: value, plain: regex.is_plain(*index) };
-            fields.push(Field::new(key, cast(self.types.of(name.as_bytes()), value, arena)));
+            let key = Text { bytes: &column.key, plain: column.plain_key };
+            let value = Text { bytes: value, plain: column.plain };
+            let value = match column.kind {
+                Kind::Text => Value::Text(value),
+                kind => cast(kind, value, arena),
+            };
+            fields.push(Field::new(key, value));
         }
         // A match in which no group took part is none, as in Fluent Bit.
         any.then_some(time)

@@ -26,6 +26,8 @@ pub struct Parser {
     format: Format,
     /// For the format regex.
     regex: Option<Regex>,
+    /// Its fields, in their order.
+    columns: Vec<Column>,
     skip_empty: bool,
     time_key: Vec<u8>,
     time: Option<time::Format>,
@@ -33,6 +35,20 @@ pub struct Parser {
     no_bare_keys: bool,
     types: types::Types,
     decoders: Vec<decode::Decoder>,
+}
+
+/// A named group of a regular expression: what is the same for each text.
+#[derive(Debug)]
+struct Column {
+    group: usize,
+    key: Box<[u8]>,
+    /// The key needs no escaping.
+    plain_key: bool,
+    /// Nor does what the group may hold.
+    plain: bool,
+    kind: types::Kind,
+    /// It holds the time, and there is a format to read it.
+    is_time: bool,
 }
 
 /// How a parser reads its text.
@@ -119,7 +135,7 @@ impl Parser {
 
     /// Parses `text` and appends its fields. `now` completes times that lack a date or year.
     pub fn parse<'a>(
-        &self,
+        &'a self,
         text: &'a [u8],
         now: Timestamp,
         arena: &'a Bump,

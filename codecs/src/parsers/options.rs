@@ -2,10 +2,11 @@
 
 use super::decode::{Action, Backend, Decoder, Rule};
 use super::types::{Kind, Types};
-use super::{Format, Parser};
+use super::{Column, Format, Parser};
 use crate::conf::options::{Repeats, check_names, check_repeats, first_counts};
 use crate::conf::values::{Bool, Text, split_quoted};
 use crate::conf::{Diagnostics, Section};
+use crate::record;
 use crate::regex::Regex;
 use crate::time;
 
@@ -53,6 +54,22 @@ crate::options! {
 /// Rules of a zone by its name; the empty name is the machine's own.
 pub type Zones<'z> = &'z dyn Fn(&str) -> Option<time::Zone>;
 
+/// What is known of a regular expression's fields before there is a text; `time_key` where times are read.
+fn columns(regex: &Regex, types: &Types, time_key: Option<&[u8]>) -> Vec<Column> {
+    let column = |(name, group): &(String, usize)| {
+        let key = record::Text::examined(name.as_bytes());
+        Column {
+            group: *group,
+            key: key.bytes.into(),
+            plain_key: key.plain,
+            plain: regex.is_plain(*group),
+            kind: types.of(key.bytes),
+            is_time: time_key == Some(key.bytes),
+        }
+    };
+    regex.names().iter().map(column).collect()
+}
+
 /// The zones that need no database.
 pub(super) fn only_utc(name: &str) -> Option<time::Zone> {
     ["UTC", "Etc/UTC", "GMT", "Etc/GMT"].contains(&name).then(time::Zone::utc)
@@ -86,6 +103,11 @@ pub(super) fn configure(
     let time = time_format(section, &owner, &options, zones, diagnostics);
     let decoders = decoders(section, &owner, diagnostics);
     let types = types(section, &owner, options.types.as_ref(), diagnostics);
+    let (regex, time) = (regex?, time?);
+    let time_key = filled(&options.time_key).unwrap_or("time").as_bytes().to_vec();
+    let columns = regex
+        .as_ref()
+        .map_or_else(Vec::new, |regex| columns(regex, &types, time.as_ref().map(|_| &time_key[..])));
     Some(Parser {
         name,
         format: match format {
@@ -94,10 +116,11 @@ pub(super) fn configure(
             FormatName::Ltsv => Format::Ltsv,
             FormatName::Logfmt => Format::Logfmt,
         },
-        regex: regex?,
+        regex,
+        columns,
         skip_empty: options.skip_empty_values.0,
-        time_key: filled(&options.time_key).unwrap_or("time").as_bytes().to_vec(),
-        time: time?,
+        time_key,
+        time,
         time_keep: options.time_keep.0,
         no_bare_keys: options.logfmt_no_bare_keys.0,
         types,

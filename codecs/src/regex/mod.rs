@@ -4,6 +4,7 @@
 //! Invariant: which engine runs is not to be seen in the answer.
 
 mod fallback;
+mod program;
 mod ruby;
 mod splitter;
 mod syntax;
@@ -11,6 +12,7 @@ mod syntax;
 mod tests;
 mod twopass;
 
+use crate::simd::tier;
 use fallback::Fallback;
 use regex_automata::dfa::{Automaton, dense};
 use regex_automata::meta;
@@ -75,7 +77,7 @@ impl Scratch {
     /// Where group `index` (0 is the whole match) matched last, as `start..end`; `None` when it took no part.
     #[inline]
     pub fn group(&self, index: usize) -> Option<std::ops::Range<usize>> {
-        let (start, end) = (*self.slots.get(2 * index)?, *self.slots.get(2 * index + 1)?);
+        let &[start, end] = self.slots.get(2 * index..2 * index + 2)?.first_chunk()?;
         (start <= end && end != usize::MAX).then_some(start..end)
     }
 }
@@ -213,7 +215,7 @@ impl Regex {
             Engine::Backtracking(fallback, _) => fallback.captures(text, &mut scratch.slots),
             Engine::Automata(automata) => {
                 if let Some(splitter) = &automata.splitter
-                    && splitter.captures(text, &mut scratch.slots)
+                    && splitter.captures(tier(), text, &mut scratch.slots)
                 {
                     return true;
                 }

@@ -5,7 +5,9 @@
 //! when it gets to the end, that engine would have gone the same way. When it does not, it declines: the line goes to the
 //! two-pass automaton, also when it may just not match.
 
+use super::program::Program;
 use super::syntax::{ByteSet, Look, Node, byte_set, is_wide};
+use crate::simd::{Needles, Tier};
 use memchr::memmem::{Finder, FinderRev};
 
 /// Most steps; longer patterns go to the automaton.
@@ -14,13 +16,12 @@ const STEPS_MAX: usize = 512;
 /// A compiled pattern.
 #[derive(Debug)]
 pub(super) struct Splitter {
-    steps: Vec<Step>,
-    start: usize,
+    program: Program,
     slots: usize,
 }
 
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     /// These bytes.
     Literal(Box<[u8]>, usize),
     /// One byte of the set; the flag declines bytes beyond ASCII.
@@ -39,25 +40,26 @@ enum Step {
 }
 
 #[derive(Debug)]
-enum Guard {
+pub(super) enum Guard {
     Always,
     Literal(Box<[u8]>),
     First(ByteSet),
 }
 
 #[derive(Debug)]
-struct Run {
-    set: ByteSet,
-    min: usize,
-    max: usize,
-    /// Finds the first byte that ends the run (or, lazily, that may begin what follows).
-    scan: Scan,
-    take: Take,
+pub(super) struct Run {
+    pub(super) set: ByteSet,
+    /// At most 1: a longer least part is steps of its own.
+    pub(super) min: usize,
+    pub(super) max: usize,
+    /// The bytes that end the run (or, lazily, that may begin what follows).
+    pub(super) stops: Needles,
+    pub(super) take: Take,
 }
 
 /// Where a run ends.
 #[derive(Debug)]
-enum Take {
+pub(super) enum Take {
     /// As far as the set goes.
     All,
     /// So many bytes before that: there the literal behind it must begin.
@@ -72,149 +74,24 @@ enum Take {
     Least,
 }
 
-/// A search for the first byte of a set.
-#[derive(Debug)]
-enum Scan {
-    Nothing,
-    One(u8),
-    Two(u8, u8),
-    Three(u8, u8, u8),
-    Table(Box<[bool; 256]>),
-}
-
-impl Scan {
-    fn new(set: &ByteSet) -> Scan {
-        let bytes: Vec<u8> = set.bytes().take(4).collect();
-        match *bytes.as_slice() {
-            [] => Scan::Nothing,
-            [a] => Scan::One(a),
-            [a, b] => Scan::Two(a, b),
-            [a, b, c] => Scan::Three(a, b, c),
-            _ => {
-                let mut table = Box::new([false; 256]);
-                set.bytes().for_each(|b| table[usize::from(b)] = true);
-                Scan::Table(table)
-            }
-        }
-    }
-
-    /// Offset of the first byte of the set, or the length.
-    #[inline]
-    fn find(&self, text: &[u8]) -> usize {
-        match self {
-            Scan::Nothing => None,
-            Scan::One(a) => memchr::memchr(*a, text),
-            Scan::Two(a, b) => memchr::memchr2(*a, *b, text),
-            Scan::Three(a, b, c) => memchr::memchr3(*a, *b, *c, text),
-            Scan::Table(table) => text.iter().position(|&b| table[usize::from(b)]),
-        }
-        .unwrap_or(text.len())
-    }
-}
-
-impl Run {
-    /// Where the run that begins at `at` ends; `None` to decline.
-    #[inline]
-    fn end(&self, text: &[u8], at: usize) -> Option<usize> {
-        let least = at + self.min;
-        let rest = text.get(least..)?;
-        // A byte in the middle of a character may begin a run in Onigmo's eyes, or not: the automaton decides.
-        if self.min > 0 && !(self.set.has(text[at]) && text[at] & 0xc0 != 0x80) {
-            return None;
-        }
-        match &self.take {
-            Take::All if self.max == usize::MAX => Some(least + self.scan.find(rest)),
-            Take::All => {
-                let most = rest.len().min(self.max - self.min);
-                Some(least + self.scan.find(&rest[..most]))
-            }
-            Take::Back(bytes) => {
-                let end = least + self.scan.find(rest);
-                (end - least >= *bytes).then(|| end - bytes)
-            }
-            Take::Last(finder) => {
-                let end = self.scan.find(rest);
-                Some(least + finder.rfind(&rest[..end])?)
-            }
-            Take::First(stops, at_end) => {
-                let end = least + self.scan.find(rest);
-                text.get(end).map_or(*at_end, |b| stops.has(*b)).then_some(end)
-            }
-            Take::FirstLiteral(finder) => {
-                let found = finder.find(rest)?;
-                (self.scan.find(&rest[..found]) == found).then_some(least + found)
-            }
-            Take::Least => Some(least),
-        }
-    }
-}
-
 impl Splitter {
     /// Compiles a pattern with `groups` groups; `None` when it does not read like steps.
     pub(super) fn new(node: &Node, groups: usize) -> Option<Splitter> {
         let mut steps = vec![Step::Match];
         let start = compile(&mut steps, node, 0)?;
-        Some(Splitter { steps, start, slots: 2 * (groups + 1) })
+        let slots = 2 * (groups + 1);
+        Some(Splitter { program: Program::new(steps, start, slots), slots })
     }
 
     /// Matches at the start of the text; false declines and tells nothing.
-    pub(super) fn captures(&self, text: &[u8], slots: &mut Vec<usize>) -> bool {
+    pub(super) fn captures(&self, tier: Tier, text: &[u8], slots: &mut Vec<usize>) -> bool {
         slots.clear();
-        slots.resize(self.slots, usize::MAX);
-        let (mut at, mut step) = (0, self.start);
-        loop {
-            step = match &self.steps[step] {
-                Step::Literal(bytes, next) => {
-                    if !text[at..].starts_with(bytes) {
-                        return false;
-                    }
-                    at += bytes.len();
-                    *next
-                }
-                Step::One(set, ascii, next) => match text.get(at) {
-                    Some(&b) if set.has(b) && (b < 0x80 || !ascii) => {
-                        at += 1;
-                        *next
-                    }
-                    _ => return false,
-                },
-                Step::Run(run, next) => match run.end(text, at) {
-                    Some(end) => {
-                        at = end;
-                        *next
-                    }
-                    None => return false,
-                },
-                Step::Save(slot, next) => {
-                    slots[*slot] = at;
-                    *next
-                }
-                Step::Choose(branches) => match choose(branches, &text[at..]) {
-                    Some(next) => next,
-                    None => return false,
-                },
-                Step::LineStart(next) if at == 0 || (at < text.len() && text[at - 1] == b'\n') => *next,
-                Step::LineEnd(next) if at == text.len() || text[at] == b'\n' => *next,
-                Step::TextStart(next) if at == 0 => *next,
-                Step::TextEnd(next) if at == text.len() => *next,
-                Step::Match => {
-                    slots[0] = 0;
-                    slots[1] = at;
-                    return true;
-                }
-                _ => return false,
-            }
-        }
+        // One more, where positions go that nobody asked for.
+        slots.resize(self.slots + 1, usize::MAX);
+        let matched = self.program.run(tier, text, slots);
+        slots.truncate(self.slots);
+        matched
     }
-}
-
-fn choose(branches: &[(Guard, usize)], rest: &[u8]) -> Option<usize> {
-    let holds = |guard: &Guard| match guard {
-        Guard::Always => true,
-        Guard::Literal(bytes) => rest.starts_with(bytes),
-        Guard::First(set) => rest.first().is_some_and(|b| set.has(*b)),
-    };
-    branches.iter().find(|(guard, _)| holds(guard)).map(|(_, next)| *next)
 }
 
 fn add(steps: &mut Vec<Step>, step: Step) -> Option<usize> {
@@ -295,7 +172,7 @@ fn run(
     greedy: bool,
     next: usize,
 ) -> Option<usize> {
-    let (scan, take) =
+    let (stops, take) =
         if greedy { greedy_end(steps, &set, max, next) } else { lazy_end(steps, &set, (min, max), next)? };
     // Only the first byte of a run's least part is looked at in `Run::end`.
     if min > 1 && !matches!(take, Take::All) {
@@ -306,29 +183,34 @@ fn run(
         let rest = add(
             steps,
             Step::Run(
-                Box::new(Run { set, min: 0, max: max - min, scan: Scan::new(&complement(&set)), take }),
+                Box::new(Run { set, min: 0, max: max - min, stops: needles(&complement(&set)), take }),
                 next,
             ),
         )?;
         return (0..min).try_fold(rest, |next, _| add(steps, Step::One(set, false, next)));
     }
-    add(steps, Step::Run(Box::new(Run { set, min, max, scan, take }), next))
+    add(steps, Step::Run(Box::new(Run { set, min, max, stops, take }), next))
 }
 
-fn greedy_end(steps: &[Step], set: &ByteSet, max: usize, next: usize) -> (Scan, Take) {
-    let scan = Scan::new(&complement(set));
+fn greedy_end(steps: &[Step], set: &ByteSet, max: usize, next: usize) -> (Needles, Take) {
+    let stops = needles(&complement(set));
     let literal = literal(steps, next);
     if max != usize::MAX || literal.is_empty() {
-        return (scan, Take::All);
+        return (stops, Take::All);
     }
     match literal.iter().position(|&b| !set.has(b)) {
-        Some(0) => (scan, Take::All),
-        Some(back) => (scan, Take::Back(back)),
-        None => (scan, Take::Last(Box::new(FinderRev::new(&literal).into_owned()))),
+        Some(0) => (stops, Take::All),
+        Some(back) => (stops, Take::Back(back)),
+        None => (stops, Take::Last(Box::new(FinderRev::new(&literal).into_owned()))),
     }
 }
 
-fn lazy_end(steps: &[Step], set: &ByteSet, (min, max): (usize, usize), next: usize) -> Option<(Scan, Take)> {
+fn lazy_end(
+    steps: &[Step],
+    set: &ByteSet,
+    (min, max): (usize, usize),
+    next: usize,
+) -> Option<(Needles, Take)> {
     if max != usize::MAX || min > 1 {
         return None;
     }
@@ -339,16 +221,20 @@ fn lazy_end(steps: &[Step], set: &ByteSet, (min, max): (usize, usize), next: usi
     let literal = literal(steps, next);
     if literal.len() > 1 {
         return Some((
-            Scan::new(&complement(set)),
+            needles(&complement(set)),
             Take::FirstLiteral(Box::new(Finder::new(&literal).into_owned())),
         ));
     }
     if follow.anywhere {
-        return Some((Scan::Nothing, Take::Least));
+        return Some((Needles::new(|_| false), Take::Least));
     }
     let mut stops = complement(set);
     stops.union(&follow.set);
-    Some((Scan::new(&stops), Take::First(follow.set, follow.at_end)))
+    Some((needles(&stops), Take::First(follow.set, follow.at_end)))
+}
+
+fn needles(set: &ByteSet) -> Needles {
+    Needles::new(|b| set.has(b))
 }
 
 fn complement(set: &ByteSet) -> ByteSet {

@@ -1,6 +1,7 @@
 //! Engines against each other and against recorded answers of Onigmo.
 
 use super::*;
+use crate::simd::Tier;
 
 const NGINX: &str = r#"^(?<remote>[^ ]*) (?<host>[^ ]*) (?<user>[^ ]*) \[(?<time>[^\]]*)\] "(?<method>\S+)(?: +(?<path>[^\"]*?)(?: +\S*)?)?" (?<code>[^ ]*) (?<size>[^ ]*)(?: "(?<referer>[^\"]*)" "(?<agent>[^\"]*)")?$"#;
 
@@ -98,9 +99,11 @@ impl Engines {
         if matches {
             assert_eq!(slots, expected, "`{pattern}` on `{shown}`");
         }
-        if self.splitter.as_ref().is_some_and(|s| s.captures(text, &mut slots)) {
-            assert!(matches, "the splitter takes what does not match: `{pattern}` on `{shown}`");
-            assert_eq!(slots, expected, "splitter: `{pattern}` on `{shown}`");
+        for &tier in Tier::available() {
+            if self.splitter.as_ref().is_some_and(|s| s.captures(tier, text, &mut slots)) {
+                assert!(matches, "the splitter takes what does not match: `{pattern}` on `{shown}`");
+                assert_eq!(slots, expected, "splitter on {}: `{pattern}` on `{shown}`", tier.name());
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! `memcpy` costs more to reach than to run.
 
 /// Longest piece that is copied here.
-const SHORT: usize = 32;
+pub(super) const SHORT: usize = 32;
 
 /// Appends `bytes`.
 #[inline(always)]
@@ -19,24 +19,42 @@ pub(crate) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends `"`, `bytes`, `"` and `:`.
+/// Appends `"`, `bytes` and `"`.
 #[inline(always)]
-pub(crate) fn append_key(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() > SHORT {
-        out.push(b'"');
-        out.extend_from_slice(bytes);
-        return out.extend_from_slice(b"\":");
-    }
-    out.reserve(SHORT + 3);
-    let (len, count) = (out.len(), bytes.len());
-    // SAFETY: (1) `SHORT + 3` bytes are reserved behind `len`, of which `count + 3` are written, without a gap.
+pub(crate) fn append_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    let count = bytes.len();
+    out.reserve(count.max(SHORT) + 2);
+    let len = out.len();
+    // SAFETY: (1) `count + 2` bytes are reserved behind `len` and written without a gap; (2) a slice that is read and a
+    // vector that is written do not overlap.
     unsafe {
         let at = out.as_mut_ptr().add(len);
         at.write(b'"');
-        copy_short(bytes, at.add(1));
+        match count <= SHORT {
+            true => copy_short(bytes, at.add(1)),
+            false => at.add(1).copy_from_nonoverlapping(bytes.as_ptr(), count),
+        }
         at.add(1 + count).write(b'"');
-        at.add(2 + count).write(b':');
-        out.set_len(len + count + 3);
+        out.set_len(len + count + 2);
+    }
+}
+
+/// Appends `before`, `"`, `bytes`, `"` and `:`.
+#[inline(always)]
+pub(crate) fn append_key(out: &mut Vec<u8>, before: u8, bytes: &[u8]) {
+    let count = bytes.len();
+    out.reserve(count.max(SHORT) + 4);
+    let len = out.len();
+    // SAFETY: as in `append_quoted`, with `count + 4` bytes.
+    unsafe {
+        let at = out.as_mut_ptr().add(len);
+        at.cast::<[u8; 2]>().write_unaligned([before, b'"']);
+        match count <= SHORT {
+            true => copy_short(bytes, at.add(2)),
+            false => at.add(2).copy_from_nonoverlapping(bytes.as_ptr(), count),
+        }
+        at.add(2 + count).cast::<[u8; 2]>().write_unaligned(*b"\":");
+        out.set_len(len + count + 4);
     }
 }
 
@@ -86,11 +104,13 @@ mod tests {
         for len in 0..source.len() {
             let (mut out, mut want) = (vec![7], vec![7]);
             append(&mut out, &source[..len]);
-            append_key(&mut out, &source[..len]);
-            want.extend_from_slice(&source[..len]);
-            want.push(b'"');
-            want.extend_from_slice(&source[..len]);
-            want.extend_from_slice(b"\":");
+            append_key(&mut out, b',', &source[..len]);
+            append_quoted(&mut out, &source[..len]);
+            for (before, after) in [("", ""), (",\"", "\":"), ("\"", "\"")] {
+                want.extend_from_slice(before.as_bytes());
+                want.extend_from_slice(&source[..len]);
+                want.extend_from_slice(after.as_bytes());
+            }
             assert_eq!(out, want, "{len}");
         }
     }

@@ -5,10 +5,16 @@
 //! twin that every test also runs, and the only one on processors without another.
 
 mod append;
+mod needles;
+mod pairs;
+mod text;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use append::{append, append_key};
+pub(crate) use append::{append, append_key, append_quoted};
+pub(crate) use needles::Needles;
+pub use pairs::Pairs;
+pub(crate) use text::{append_clean, append_escaped};
 
 /// An instruction set that kernels can run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +62,13 @@ impl Tier {
     }
 }
 
+/// The fastest tier, asked for once.
+#[inline(always)]
+pub(crate) fn tier() -> Tier {
+    static TIER: std::sync::OnceLock<Tier> = std::sync::OnceLock::new();
+    *TIER.get_or_init(Tier::best)
+}
+
 impl Default for Tier {
     fn default() -> Self {
         Tier::best()
@@ -70,6 +83,31 @@ pub(crate) trait Lanes: Copy {
 
     /// The same, but bytes from 0x80 on are not special: what ends a run when non-ASCII text passes through.
     fn first_escape(self, text: &[u8], from: usize) -> usize;
+
+    /// One bit for each byte of the block that is special, as [`Lanes::first_special`] says; the first is the lowest.
+    fn specials(self, block: &[u8; 32]) -> u32;
+
+    /// Offset of the first byte at or after `from` that is in the set, or the length. `from <= text.len()`.
+    #[inline(always)]
+    fn first_of(self, set: &Needles, text: &[u8], from: usize) -> usize {
+        set.find(text, from)
+    }
+
+    /// Offsets of the byte's next places at or after `from`, as many as there are, or fit; gives their number.
+    #[inline(always)]
+    fn places(self, byte: u8, text: &[u8], from: usize, places: &mut [usize]) -> usize {
+        let mut count = 0;
+        for (place, at) in places.iter_mut().zip(memchr::memchr_iter(byte, &text[from..])) {
+            (*place, count) = (from + at, count + 1);
+        }
+        count
+    }
+
+    /// Offset of the first byte at or after `from` with which one of the pairs begins, or the length.
+    #[inline(always)]
+    fn first_pair(self, pairs: &Pairs, text: &[u8], from: usize) -> usize {
+        pairs.find(text, from)
+    }
 }
 
 /// The portable tier.
@@ -118,6 +156,28 @@ impl Lanes for Scalar {
     fn first_escape(self, text: &[u8], from: usize) -> usize {
         swar(text, from, 0, |b| b < 0x80 && !is_plain(b))
     }
+
+    #[inline(always)]
+    fn specials(self, block: &[u8; 32]) -> u32 {
+        let mut mask = 0;
+        for (n, word) in block.chunks_exact(8).enumerate() {
+            let flags = exact_specials(u64::from_le_bytes(word.try_into().unwrap_or_default())) >> 7;
+            // Each flag is moved to the top byte, at the bit of its byte's number.
+            let bits = (flags.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32;
+            mask |= bits << (8 * n);
+        }
+        mask
+    }
+}
+
+/// High bit of each byte that is special, exact for all of them.
+#[inline(always)]
+fn exact_specials(word: u64) -> u64 {
+    let low = word & !HIGHS;
+    // No byte carries into the next one: below 0x80, plus at most 0x7f.
+    let differs = |byte: u8| (low ^ (ONES * u64::from(byte))) + ONES * 0x7f;
+    let printable = (low + ONES * 0x60) & differs(b'"') & differs(b'\\') & differs(0x7f);
+    (!printable | word) & HIGHS
 }
 
 /// True for a byte that stands for itself in a JSON string and is printable ASCII.
@@ -170,6 +230,23 @@ mod tests {
             (lanes.first_special(text, from), lanes.first_escape(text, from))
         }
         on_tier!(tier, fn run(text: &[u8], from: usize) -> (usize, usize) = both)
+    }
+
+    #[test]
+    fn every_tier_marks_each_byte() {
+        #[inline(always)]
+        fn marked<L: Lanes>(lanes: L, block: &[u8; 32]) -> u32 {
+            lanes.specials(block)
+        }
+        for start in 0..=255u8 {
+            let mut block = [0; 32];
+            block.iter_mut().enumerate().for_each(|(n, b)| *b = start.wrapping_add((n * n) as u8));
+            let want = (0..32).filter(|&n| !is_plain(block[n])).fold(0, |mask, n| mask | 1 << n);
+            for &tier in Tier::available() {
+                let got = on_tier!(tier, fn run(block: &[u8; 32]) -> u32 = marked; &block);
+                assert_eq!(got, want, "{} {block:?}", tier.name());
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an [`Avx2`] exists only where the processor has AVX2, BMI1, BMI2, LZCNT and POPCNT.
 
-use super::{Lanes, Scalar};
+use super::{Lanes, Needles, Pairs, Scalar};
 use std::arch::x86_64::*;
 
 /// Proof that AVX2 (and BMI1, BMI2, LZCNT, POPCNT) is there.
@@ -10,15 +10,20 @@ use std::arch::x86_64::*;
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// The proof, where it is true. The detection is cached by the standard library.
+    /// The proof, where it is true. It is asked for each record: one look at a flag.
     #[inline(always)]
     pub(crate) fn new() -> Option<Avx2> {
-        let there = std::arch::is_x86_feature_detected!("avx2")
+        static THERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        THERE.get_or_init(Avx2::detected).then_some(Avx2(()))
+    }
+
+    #[cold]
+    fn detected() -> bool {
+        std::arch::is_x86_feature_detected!("avx2")
             && std::arch::is_x86_feature_detected!("bmi1")
             && std::arch::is_x86_feature_detected!("bmi2")
             && std::arch::is_x86_feature_detected!("lzcnt")
-            && std::arch::is_x86_feature_detected!("popcnt");
-        there.then_some(Avx2(()))
+            && std::arch::is_x86_feature_detected!("popcnt")
     }
 }
 
@@ -114,6 +119,36 @@ impl Lanes for Sse2 {
     fn first_escape(self, text: &[u8], from: usize) -> usize {
         Sse2::escape(text, from)
     }
+
+    #[inline(always)]
+    fn specials(self, block: &[u8; 32]) -> u32 {
+        // SAFETY: both halves lie within the block.
+        unsafe { mask16::<true>(block, 0) | mask16::<true>(block, 16) << 16 }
+    }
+}
+
+/// One bit per byte of the 32 at `at` that is in the set.
+///
+/// # Safety
+/// (1) AVX2 is present; (2) `at + 32 <= text.len()`; (3) the set is `by_halves`.
+#[inline(always)]
+unsafe fn needles32(set: &Needles, text: &[u8], at: usize) -> u32 {
+    debug_assert!(at + 32 <= text.len() && set.by_halves);
+    /// The bit of each high half below 8.
+    const HIGH: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: (1) and (2) are the caller's promises; the tables have 16 bytes; all loads are unaligned by design.
+    unsafe {
+        let v = _mm256_loadu_si256(text.as_ptr().add(at).cast());
+        let low = _mm256_broadcastsi128_si256(_mm_loadu_si128(set.low.as_ptr().cast()));
+        let high = _mm256_broadcastsi128_si256(_mm_loadu_si128(HIGH.as_ptr().cast()));
+        // A byte from 0x80 on picks nothing.
+        let of_low = _mm256_shuffle_epi8(low, v);
+        let half = _mm256_and_si256(_mm256_srli_epi16::<4>(v), _mm256_set1_epi8(15));
+        let of_high = _mm256_shuffle_epi8(high, half);
+        let none = _mm256_cmpeq_epi8(_mm256_and_si256(of_low, of_high), _mm256_setzero_si256());
+        let beyond = if set.beyond { _mm256_movemask_epi8(v) as u32 } else { 0 };
+        !(_mm256_movemask_epi8(none) as u32) | beyond
+    }
 }
 
 #[inline(always)]
@@ -144,5 +179,107 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn first_escape(self, text: &[u8], from: usize) -> usize {
         find32::<false>(text, from, Sse2::escape)
+    }
+
+    #[inline(always)]
+    fn specials(self, block: &[u8; 32]) -> u32 {
+        // SAFETY: (1) only an `Avx2` calls this; (2) the block has 32 bytes.
+        unsafe { mask32::<true>(block, 0) }
+    }
+
+    #[inline(always)]
+    fn first_of(self, set: &Needles, text: &[u8], from: usize) -> usize {
+        let (mut at, len) = (from, text.len());
+        if !set.by_halves || len < 32 {
+            return set.find(text, from);
+        }
+        while at + 32 <= len {
+            // SAFETY: (1) only an `Avx2` calls this; (2) `at + 32 <= len`; (3) asked above.
+            let mask = unsafe { needles32(set, text, at) };
+            if mask != 0 {
+                return at + mask.trailing_zeros() as usize;
+            }
+            at += 32;
+        }
+        if at == len {
+            return len;
+        }
+        // SAFETY: (1) as above; (2) `len - 32 + 32 == len`; (3) asked above.
+        let mask = unsafe { needles32(set, text, len - 32) } >> (at + 32 - len);
+        if mask == 0 { len } else { at + mask.trailing_zeros() as usize }
+    }
+
+    #[inline(always)]
+    fn places(self, byte: u8, text: &[u8], from: usize, places: &mut [usize]) -> usize {
+        let (mut at, mut count) = (from, 0);
+        while at + 32 <= text.len() {
+            // SAFETY: (1) only an `Avx2` calls this; (2) `at + 32 <= text.len()`.
+            let mut mask = unsafe { equal32(byte, text, at) };
+            while mask != 0 {
+                let Some(place) = places.get_mut(count) else { return count };
+                (*place, count) = (at + mask.trailing_zeros() as usize, count + 1);
+                mask &= mask - 1;
+            }
+            at += 32;
+        }
+        for (n, _) in text[at..].iter().enumerate().filter(|(_, b)| **b == byte) {
+            let Some(place) = places.get_mut(count) else { return count };
+            (*place, count) = (at + n, count + 1);
+        }
+        count
+    }
+
+    #[inline(always)]
+    fn first_pair(self, pairs: &Pairs, text: &[u8], from: usize) -> usize {
+        let mut at = from;
+        // One byte more than a vector is looked at.
+        while at + 33 <= text.len() {
+            // SAFETY: (1) only an `Avx2` calls this; (2) `at + 33 <= text.len()`.
+            let mask = unsafe { pairs32(pairs, text, at) };
+            if mask != 0 {
+                return at + mask.trailing_zeros() as usize;
+            }
+            at += 32;
+        }
+        pairs.find(text, at)
+    }
+}
+
+/// One bit per byte of the 32 at `at` that is `byte`.
+///
+/// # Safety
+/// (1) AVX2 is present; (2) `at + 32 <= text.len()`.
+#[inline(always)]
+unsafe fn equal32(byte: u8, text: &[u8], at: usize) -> u32 {
+    debug_assert!(at + 32 <= text.len());
+    // SAFETY: (1) and (2) are the caller's promises; the load is unaligned by design.
+    unsafe {
+        let v = _mm256_loadu_si256(text.as_ptr().add(at).cast());
+        _mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8))) as u32
+    }
+}
+
+/// One bit per byte of the 32 at `at` that begins, with the byte behind it, one of the pairs.
+///
+/// # Safety
+/// (1) AVX2 is present; (2) `at + 33 <= text.len()`.
+#[inline(always)]
+unsafe fn pairs32(pairs: &Pairs, text: &[u8], at: usize) -> u32 {
+    debug_assert!(at + 33 <= text.len());
+    // SAFETY: (1) and (2) are the caller's promises; the tables have 16 bytes; all loads are unaligned by design.
+    unsafe {
+        let nibble = _mm256_set1_epi8(15);
+        let of = |table: &[u8; 16], halves: __m256i| {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm256_shuffle_epi8(table, halves)
+        };
+        let which = |n: usize| {
+            let v = _mm256_loadu_si256(text.as_ptr().add(at + n).cast());
+            let (low, high) =
+                (_mm256_and_si256(v, nibble), _mm256_and_si256(_mm256_srli_epi16::<4>(v), nibble));
+            _mm256_and_si256(of(&pairs.by_half[n][0], low), of(&pairs.by_half[n][1], high))
+        };
+        let none = _mm256_cmpeq_epi8(_mm256_and_si256(which(0), which(1)), _mm256_setzero_si256());
+        !(_mm256_movemask_epi8(none) as u32)
     }
 }

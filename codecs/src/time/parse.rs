@@ -57,6 +57,19 @@ struct Entry {
     text: [u8; PREFIX_BYTES_MAX],
     /// Seconds of the wall clock at second 0.
     secs: i64,
+    second: Second,
+}
+
+/// What was read last up to the fraction, or as a whole where there is none: lines of one second are many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    /// 0 is none.
+    length: usize,
+    text: [u8; PREFIX_BYTES_MAX],
+    /// Seconds of the wall clock before the fraction; else of UTC.
+    secs: i64,
+    /// The wall clock of the last reading: only a second that comes again is worth remembering.
+    last: i64,
 }
 
 /// One conversion.
@@ -213,15 +226,61 @@ impl Format {
 
     /// Reads a text; `None` when it does not fit. `now` gives the date that the format lacks.
     pub fn parse(&self, text: &[u8], now: Timestamp, cache: &mut Cache) -> Option<Timestamp> {
+        if let Some(time) = self.same_second(text, now, cache) {
+            return Some(time);
+        }
         // Fluent Bit's text is a C string.
         let text = memchr::memchr(0, text).map_or(text, |end| &text[..end]);
         if let Some(prefix) = self.prefix
             && let Some((tm, at)) = self.remembered(prefix, text, now, cache)
-            && let Some(time) = self.rest(prefix, text, tm, at)
+            && let Some(time) = self.rest(prefix, text, tm, at, cache)
         {
             return Some(time);
         }
         self.whole(text, now)
+    }
+
+    /// The quarter of an hour of `now`, where it counts.
+    #[inline]
+    fn quarter(&self, now: Timestamp) -> i64 {
+        if self.with_year { 0 } else { now.secs.div_euclid(900) }
+    }
+
+    /// A text of the second that was read last. A zero byte behind what was read then changes nothing: no step takes one.
+    #[inline]
+    fn same_second(&self, text: &[u8], now: Timestamp, cache: &Cache) -> Option<Timestamp> {
+        let entry = cache.entries.iter().find(|e| e.id == self.id)?;
+        let Second { length, text: known, secs, .. } = &entry.second;
+        if *length == 0 || text.get(..*length)? != &known[..*length] || entry.quarter != self.quarter(now) {
+            return None;
+        }
+        match &self.after {
+            None => (text.len() == *length).then_some(Timestamp { secs: *secs, nanos: 0 }),
+            Some(after) => self.behind(after, text, *length, *secs),
+        }
+    }
+
+    /// Fraction and zone of a text, behind the seconds of the wall clock.
+    #[inline]
+    fn behind(&self, after: &[Step], text: &[u8], at: usize, secs: i64) -> Option<Timestamp> {
+        let (nanos, digits) = fraction(&text[at..])?;
+        let at = at + digits;
+        let offset = match *after {
+            [] => 0,
+            [Step::Literal(byte)] => (text.get(at) == Some(&byte)).then_some(0)?,
+            _ => {
+                let mut tm = Tm::ZERO;
+                run(after, text, at, &mut tm).ok()?;
+                self.offset(&tm)
+            }
+        };
+        // A literal says nothing of a zone.
+        let offset = if self.with_zone || self.options.zone.is_some() {
+            offset
+        } else {
+            i64::from(self.options.offset)
+        };
+        Some(Timestamp { secs: self.utc(secs, offset), nanos })
     }
 
     /// The wall clock after the prefix, and where the text goes on.
@@ -233,7 +292,7 @@ impl Format {
         now: Timestamp,
         cache: &mut Cache,
     ) -> Option<(Tm, usize)> {
-        let quarter = if self.with_year { 0 } else { now.secs.div_euclid(900) };
+        let quarter = self.quarter(now);
         let known = cache.entries.iter().find(|e| e.id == self.id);
         if let Some(entry) = known
             && entry.quarter == quarter
@@ -247,7 +306,8 @@ impl Format {
         tm.complete();
         let secs = tm.secs();
         if at <= PREFIX_BYTES_MAX {
-            let mut entry = Entry { id: self.id, quarter, length: at, text: [0; PREFIX_BYTES_MAX], secs };
+            let (text_known, second) = ([0; PREFIX_BYTES_MAX], Second::default());
+            let mut entry = Entry { id: self.id, quarter, length: at, text: text_known, secs, second };
             entry.text[..at].copy_from_slice(&text[..at]);
             let slot = cache.entries.iter().position(|e| e.id == self.id).unwrap_or(cache.next);
             cache.entries[slot % 4] = entry;
@@ -258,17 +318,35 @@ impl Format {
 
     /// Seconds, fraction and zone after a prefix.
     #[inline]
-    fn rest(&self, prefix: usize, text: &[u8], mut tm: Tm, at: usize) -> Option<Timestamp> {
-        let mut at = run(&self.steps[prefix..], text, at, &mut tm).ok()?;
-        let mut nanos = 0;
-        if let Some(after) = &self.after {
-            let (fraction, digits) = fraction(&text[at..])?;
-            (nanos, at) = (fraction, at + digits);
-            tm.offset = 0;
-            run(after, text, at, &mut tm).ok()?;
+    fn rest(
+        &self,
+        prefix: usize,
+        text: &[u8],
+        mut tm: Tm,
+        at: usize,
+        cache: &mut Cache,
+    ) -> Option<Timestamp> {
+        let at = run(&self.steps[prefix..], text, at, &mut tm).ok()?;
+        let wall = civil_secs(&tm);
+        let (time, secs, length) = match &self.after {
+            None => {
+                let secs = self.utc(wall, self.offset(&tm));
+                (Timestamp { secs, nanos: 0 }, secs, text.len())
+            }
+            // Without a literal before the fraction, more digits could follow.
+            Some(after) => {
+                let fixed = matches!(self.steps.last(), Some(Step::Literal(_)));
+                (self.behind(after, text, at, wall)?, wall, if fixed { at } else { 0 })
+            }
+        };
+        if let Some(entry) = cache.entries.iter_mut().find(|e| e.id == self.id)
+            && std::mem::replace(&mut entry.second.last, wall) == wall
+            && (1..=PREFIX_BYTES_MAX).contains(&length)
+        {
+            (entry.second.length, entry.second.secs) = (length, secs);
+            entry.second.text[..length].copy_from_slice(&text[..length]);
         }
-        let secs = civil_secs(&tm);
-        Some(Timestamp { secs: self.utc(secs, self.offset(&tm)), nanos })
+        Some(time)
     }
 
     /// Reads the whole text, step by step.
@@ -428,6 +506,9 @@ fn spaces(text: &[u8], at: usize) -> usize {
     text[at..].iter().position(|b| !is_space(*b)).map_or(text.len(), |n| at + n)
 }
 
+/// Nanoseconds of the last of so many digits.
+const SCALE: [u32; 10] = [0, 100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+
 /// The digits of a fraction (nine at most) as nanoseconds, and how many they are.
 #[inline]
 fn fraction(text: &[u8]) -> Option<(u32, usize)> {
@@ -438,7 +519,7 @@ fn fraction(text: &[u8]) -> Option<(u32, usize)> {
         nanos = nanos * 10 + u32::from(digit);
         digits += 1;
     }
-    (digits > 0).then(|| (super::through_double(nanos * 10u32.pow(9 - digits as u32)), digits))
+    (digits > 0).then(|| (super::through_double(nanos * SCALE[digits]), digits))
 }
 
 /// Two digits are the common case of every field but the year.

@@ -151,3 +151,37 @@ fn zones_with_summer_time() {
         assert_eq!(read(zone(new_york()), text), Some(in_new_york), "New York {text}");
     }
 }
+
+mod remembered {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FORMATS: &[&str] = &[
+        "%Y-%m-%dT%H:%M:%S.%LZ",
+        "%Y-%m-%d %H:%M:%S.%L %z",
+        "%Y-%m-%d %H:%M:%S,%L",
+        "%d/%b/%Y:%H:%M:%S %z",
+        "%b %d %H:%M:%S",
+        "%H:%M:%S%L",
+        "%H:%M:%S %Z",
+        "%Y-%m-%dT%H:%M:%S",
+    ];
+
+    proptest! {
+        /// Whatever was read before, the answer is that of a full reading.
+        #[test]
+        fn changes_nothing(
+            format in prop::sample::select(FORMATS),
+            strict: bool,
+            texts in prop::collection::vec("(2024-02-03T|2024-02-03 |03/Feb/2024:|Feb  ?3 |)1[01]:[05]9:[0-6][0-9]?[.,]?[0-9]{0,10}(Z| ?[+]0[01]:?00|CET| UTC|)[x\\x00]?", 1..12),
+        ) {
+            let options = Options { strict, offset: 3600, ..Options::default() };
+            let (format, mut cache) = (Format::new(format, options), Cache::default());
+            for text in &texts {
+                let bytes = text.as_bytes();
+                let whole = format.whole(bytes.split(|b| *b == 0).next().unwrap_or_default(), NOW);
+                prop_assert_eq!(format.parse(bytes, NOW, &mut cache), whole, "`{}`", text);
+            }
+        }
+    }
+}

@@ -99,16 +99,18 @@ impl Filter for Reader {
         let mut fields = Fields::with_capacity_in(record.fields.len() + 8, context.arena);
         let mut sources = codecs::BumpVec::new_in(context.arena);
         let mut fits = None;
+        let mut named = false;
         if self.named {
             // A key that stands twice is read each time; what the last one gives counts, as in Fluent Bit.
             for at in self.key.positions(&record.fields) {
+                named = true;
                 let Some(text) = record.fields[at].value.as_text() else { continue };
                 fits = self.read(text, context, &mut fields);
                 sources.extend(fits.map(|_| at));
                 record.time = fits.flatten().unwrap_or(record.time);
             }
         }
-        if !self.named || self.key.positions(&record.fields).next().is_none() {
+        if !named {
             let text = self.key.get(&record.fields, context.arena).and_then(|v| v.as_text());
             fits = text.and_then(|text| self.read(text, context, &mut fields));
         }

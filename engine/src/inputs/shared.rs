@@ -17,7 +17,7 @@ use crate::workers::Workers;
 use crate::{log, shards};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -120,8 +120,6 @@ pub struct InputShared {
     wake: Arc<Wake>,
     /// Jobs that are submitted and not acknowledged.
     jobs: AtomicUsize,
-    /// Jobs that are submitted and not through the workers.
-    undecoded: AtomicUsize,
     /// Sources that may hold something back; those that are gone are swept out as it grows.
     sources: Mutex<Vec<Weak<shards::Source>>>,
     quiet: AtomicBool,
@@ -132,6 +130,8 @@ pub struct InputShared {
 pub struct Wake {
     fd: OwnedFd,
     waiting: AtomicBool,
+    /// Jobs that are submitted and not through the workers.
+    undecoded: AtomicUsize,
 }
 
 impl Wake {
@@ -140,6 +140,24 @@ impl Wake {
         if self.waiting.swap(false, Ordering::AcqRel) {
             self.ring();
         }
+    }
+
+    /// Memory came back. An input that is told of each block goes to sleep again for each of them: it is told when half
+    /// of its budgets is free, or when no job of it is left that would free more by itself.
+    fn memory_came(&self, budgets: &[Arc<Budget>; 2], pressure: &Pressure) {
+        if !self.waiting.load(Ordering::Acquire) {
+            return;
+        }
+        let half = budgets.iter().all(|budget| budget.used() <= budget.limit() / 2);
+        if (half || !self.decoding()) && self.waiting.swap(false, Ordering::AcqRel) {
+            pressure.clear();
+            self.ring();
+        }
+    }
+
+    /// True while a job of it is not through the workers.
+    fn decoding(&self) -> bool {
+        self.undecoded.load(Ordering::Acquire) > 0
     }
 
     /// Makes the fd readable.
@@ -163,15 +181,13 @@ impl InputShared {
         let wake = Arc::new(Wake {
             fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             waiting: AtomicBool::new(false),
-        });
-        let (ring, pressure) = (wake.clone(), common.pressure.clone());
-        let released = Arc::new(move || {
-            if ring.waiting.swap(false, Ordering::AcqRel) {
-                pressure.clear();
-                ring.ring();
-            }
+            undecoded: AtomicUsize::new(0),
         });
         let memory = Budget::new(memory_limit.unwrap_or(usize::MAX / 2));
+        let budgets = [common.budget.clone(), memory.clone()];
+        let (ring, pressure) = (wake.clone(), common.pressure.clone());
+        let of_input = budgets.clone();
+        let released = Arc::new(move || ring.memory_came(&of_input, &pressure));
         // A second start of the same counters (a reload) keeps showing the first budget; nothing depends on it.
         drop(metrics.memory.set(memory.clone()));
         // Each output of a route gets a wire form of its own.
@@ -189,24 +205,28 @@ impl InputShared {
             segments: common.segments.clone(),
             metrics,
             runtime: common.runtime.clone(),
-            budgets: [common.budget.clone(), memory],
+            budgets,
             released,
             pressure: common.pressure.clone(),
             control: common.control.clone(),
             handover: common.handover.clone(),
             wake,
             jobs: AtomicUsize::new(0),
-            undecoded: AtomicUsize::new(0),
             sources: Mutex::default(),
             quiet: AtomicBool::new(false),
             this: this.clone(),
         }))
     }
 
-    /// From now on, memory that is given back rings; lanes deliver what they hold without waiting for `Flush`.
+    /// From now on, memory that is given back rings; lanes deliver what they hold without waiting for `Flush`, once no
+    /// job is left that would add to it.
     fn wait_for_memory(&self) {
         self.wake.waiting.store(true, Ordering::Release);
-        self.pressure.raise();
+        // Between this and `job_decoded`: one of both sees what the other did.
+        fence(Ordering::SeqCst);
+        if !self.wake.decoding() {
+            self.pressure.raise();
+        }
     }
 
     /// `tail.0`, or its alias.
@@ -261,17 +281,25 @@ impl InputShared {
 
     /// True when no job is on the workers.
     pub fn decoded(&self) -> bool {
-        self.undecoded.load(Ordering::Acquire) == 0
+        !self.wake.decoding()
     }
 
     pub(crate) fn job_decoded(&self) {
-        if self.undecoded.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.wake.undecoded.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        if self.wake.waiting.load(Ordering::Acquire) {
+            self.pressure.raise();
+        }
+        // Nobody waits for the last job before the stop.
+        if self.control.stopping() {
             self.control.changed();
         }
     }
 
     pub(crate) fn job_started(&self) {
-        self.undecoded.fetch_add(1, Ordering::AcqRel);
+        self.wake.undecoded.fetch_add(1, Ordering::AcqRel);
         self.jobs.fetch_add(1, Ordering::AcqRel);
         self.metrics.jobs.fetch_add(1, Ordering::Relaxed);
     }
@@ -441,5 +469,33 @@ impl Engine for InputShared {
 
     fn kept(&self, prefix: &str) -> Vec<(String, Kept)> {
         self.handover.as_ref().map(|h| h.kept(prefix)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_rung_when_half_is_free_or_nothing_else_will_free_more() {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd");
+        let wake = Wake { fd, waiting: AtomicBool::new(true), undecoded: AtomicUsize::new(1) };
+        let (budgets, pressure) = ([Budget::new(100), Budget::new(100)], Pressure::default());
+        let rung = || {
+            wake.memory_came(&budgets, &pressure);
+            rustix::io::read(&wake.fd, &mut [0; 8]).is_ok()
+        };
+        budgets.iter().for_each(|b| b.take(60));
+        assert!(!rung(), "a job of it will free more");
+        budgets[0].give(10);
+        assert!(!rung(), "half of the other budget is taken");
+        budgets[1].give(10);
+        assert!(rung());
+        assert!(!rung(), "it does not wait any more");
+        wake.waiting.store(true, Ordering::Release);
+        budgets[0].take(40);
+        assert!(!rung());
+        wake.undecoded.store(0, Ordering::Release);
+        assert!(rung(), "nothing else frees more");
     }
 }

@@ -258,8 +258,8 @@ impl Encoder {
             write_text(out, Text::new(document.tag.as_bytes()), self.escape);
         }
         if !document.fields.is_empty() {
-            comma(out, start);
-            write_inner(out, document.fields, self.escape);
+            let before = if out.len() > start { b',' } else { out.pop().unwrap_or(b'{') };
+            write_inner(out, before, document.fields, self.escape);
         }
         out.push(b'}');
     }

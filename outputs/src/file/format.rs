@@ -52,6 +52,12 @@ impl Encoder {
         Encoder { form, escape }
     }
 
+    /// True when files begin with the names of columns.
+    #[inline]
+    pub(super) fn has_names(&self) -> bool {
+        matches!(self.form, Form::Csv { column_names: true, .. })
+    }
+
     /// csv's first line, made of this record's keys, where it is wanted.
     pub(super) fn names(&self, record: &Record<'_>) -> Option<Vec<u8>> {
         match &self.form {

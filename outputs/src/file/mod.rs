@@ -183,15 +183,16 @@ impl File {
 const NAMES: u8 = 0;
 
 impl Output for File {
-    /// A file takes any piece at once; waiting for more would only hold memory.
+    /// A file takes any piece at once; what costs is to wake the thread that writes.
     fn chunk_bytes_target(&self) -> usize {
-        256 * 1024
+        1024 * 1024
     }
 
     fn encode(&self, tag: &str, record: &Record<'_>, arena: &Bump, segment: &mut Segment) -> bool {
         let Destination::Record(by_record) = &self.destination else {
             // The names wait beside the records: only the writer knows whether the file is new.
-            if segment.keys.is_empty()
+            if self.encoder.has_names()
+                && segment.keys.is_empty()
                 && let Some(names) = self.encoder.names(record)
             {
                 segment.key(&names);

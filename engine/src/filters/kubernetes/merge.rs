@@ -92,7 +92,7 @@ impl<'a> Content<'a> {
 
 /// What a parser finds; the time that it finds is the record's.
 fn parsed<'a>(
-    parser: &Parser,
+    parser: &'a Parser,
     text: &'a [u8],
     record: &mut Record<'a>,
     context: &mut FilterContext<'a, '_>,
