@@ -289,8 +289,10 @@ impl InputShared {
             return;
         }
         fence(Ordering::SeqCst);
-        if self.wake.waiting.load(Ordering::Acquire) {
-            self.pressure.raise();
+        // What this job gave back may have come before the count was down, and nothing may come after it. Where there is
+        // still too little, it waits again, and now lanes hurry.
+        if self.wake.waiting.swap(false, Ordering::AcqRel) {
+            self.wake.ring();
         }
         // Nobody waits for the last job before the stop.
         if self.control.stopping() {
