@@ -31,7 +31,8 @@ pub(crate) fn context() -> Context<'static> {
 pub(crate) fn configure(plugin: &Plugin, entries: &[(&str, &str)]) -> Result<Arc<dyn Output>, String> {
     let mut diagnostics = Diagnostics::default();
     let output = (plugin.configure)(&section(entries), &context(), &mut diagnostics);
-    output.ok_or_else(|| diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; "))
+    let found = || diagnostics.list.iter().map(|d| d.message.clone()).collect::<Vec<_>>().join("; ");
+    if diagnostics.has_errors() { Err(found()) } else { output.ok_or_else(found) }
 }
 
 /// A segment of one tag with these records, given as time and JSON.
