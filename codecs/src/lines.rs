@@ -85,7 +85,7 @@ mod tests {
             let text: Vec<u8> = (0..round)
                 .map(|_| {
                     random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    if (random >> 16) % (1 + round / 8) == 0 { b'\n' } else { b'a' }
+                    if (random >> 16).is_multiple_of(1 + round / 8) { b'\n' } else { b'a' }
                 })
                 .collect();
             let want: Vec<&[u8]> = text[..whole_lines(&text)].split(|b| *b == b'\n').collect();
