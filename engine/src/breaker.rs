@@ -124,7 +124,8 @@ impl Breaker {
 
     /// Probes that failed, one after the other, since there were so many misses.
     pub fn missed(&self, since: u64) -> u64 {
-        self.misses() - since.max(self.answered.load(Relaxed)).min(self.misses())
+        // Another lane may count one, or an answer, between the two looks.
+        self.misses().saturating_sub(since.max(self.answered.load(Relaxed)))
     }
 
     fn next_probe(&self) -> Option<Instant> {
